@@ -1,0 +1,26 @@
+/* limits.h - compile-time ceilings. Everything from outside is held against one of these, once, at the edge.
+ *
+ * Raising one? Say in its comment what memory or time it bounds. */
+#ifndef OCTET_CONFIG_LIMITS_H
+#define OCTET_CONFIG_LIMITS_H
+
+/* Model files: counts come from an untrusted file and are multiplied with sizes. */
+#define LIMIT_GGUF_TENSORS 65536u
+#define LIMIT_GGUF_KEYS 65536u
+#define LIMIT_GGUF_NAME 256u            /* bytes of a tensor's or key's name */
+#define LIMIT_GGUF_DIMS 4u
+#define LIMIT_VOCAB 1048576u            /* tokens */
+#define LIMIT_LAYERS 1024u
+#define LIMIT_WIDTH 262144u             /* any of d_model, d_ff, rows of a head */
+#define LIMIT_CONTEXT 1048576u          /* positions */
+
+/* Requests. */
+#define LIMIT_BODY_BYTES 1048576u       /* of a request; one more is 413 */
+#define LIMIT_JSON_DEPTH 32u            /* jansson's own is 2048: a stack and memory bomb */
+#define LIMIT_STOP_STRINGS 16u
+#define LIMIT_STOP_BYTES 1024u          /* of one stop string */
+#define LIMIT_MAX_BATCH 1024u
+#define LIMIT_MAX_QUEUE 65536u
+#define LIMIT_THREADS 1024u
+
+#endif
