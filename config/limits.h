@@ -17,10 +17,14 @@
 /* Requests. */
 #define LIMIT_BODY_BYTES 1048576u       /* of a request; one more is 413 */
 #define LIMIT_JSON_DEPTH 32u            /* jansson's own is 2048: a stack and memory bomb */
+#define LIMIT_JSON_CONTAINERS 4096u     /* objects and arrays of a body: an empty one costs 80 times its bytes */
+#define LIMIT_JSON_MEMBERS 8192u        /* keys of all objects of a body */
 #define LIMIT_STOP_STRINGS 16u
 #define LIMIT_STOP_BYTES 1024u          /* of one stop string */
 #define LIMIT_MAX_BATCH 1024u
 #define LIMIT_MAX_QUEUE 65536u
 #define LIMIT_THREADS 1024u
+#define LIMIT_TIMEOUT_MS 2147483647u    /* any setting or field that is a time: 24 days */
+#define LIMIT_CONFIG_BYTES 1048576u     /* of a --config file */
 
 #endif
