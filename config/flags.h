@@ -76,8 +76,17 @@ int flags_parse(const struct flag_table *table, int argc, char *const *argv, voi
 int flag_set(const struct flag *flag, const char *where, const char *text, void *values,
              struct error *err);
 
-/* The table's flag of that name, or NULL. With fold, `_` counts as `-` and case does not count. */
-const struct flag *flags_find(const struct flag_table *table, const char *name, bool fold);
+/* How a name is written: `max-batch`, in JSON `max_batch` too, in the environment MAX_BATCH
+ * (without OCTET_). */
+enum flags_spelling { FLAGS_DASHES, FLAGS_JSON, FLAGS_ENV };
+
+/* The table's flag of that name, or NULL. */
+const struct flag *flags_find(const struct flag_table *table, const char *name,
+                              enum flags_spelling spelling);
+
+/* The flag that a mistyped name probably meant, or NULL. */
+const struct flag *flags_nearest(const struct flag_table *table, const char *name,
+                                 enum flags_spelling spelling);
 
 /* Flag i was given on the command line: flags_seen(&t, &r, "kv"). The name must be in the table. */
 bool flags_seen(const struct flag_table *table, const struct flags_result *result,
