@@ -1,10 +1,12 @@
-/* gguf_write.h - write a GGUF v3 file: metadata first, then tensors in the order they were declared.
+/* gguf_write.h - write a GGUF v3 file: metadata first, then tensors in the order they were
+ * declared.
  *
  * Owner:   one thread.
  * Memory:  keys and declarations are kept in memory, tensor data streams through to the file.
- * Errors:  ST_IO names the file and why (a full disk too); after an error only gguf_write_abort may follow.
- * Atomic:  bytes go to a temporary file in the same folder; gguf_write_commit fsyncs and renames it. Until then the
- *          old file is untouched; abort (or a crash) leaves no half file under the final name. */
+ * Errors:  ST_IO names the file and why (a full disk too); after an error only gguf_write_abort may
+ * follow. Atomic:  bytes go to a temporary file in the same folder; gguf_write_commit fsyncs and
+ * renames it. Until then the old file is untouched; abort (or a crash) leaves no half file under
+ * the final name. */
 #ifndef OCTET_MODEL_FORMAT_GGUF_WRITE_H
 #define OCTET_MODEL_FORMAT_GGUF_WRITE_H
 
@@ -24,17 +26,20 @@ int gguf_write_f32(struct gguf_writer *w, const char *key, float value);
 int gguf_write_bool(struct gguf_writer *w, const char *key, bool value);
 int gguf_write_str(struct gguf_writer *w, const char *key, const char *value, size_t len);
 int gguf_write_u32s(struct gguf_writer *w, const char *key, const uint32_t *values, size_t n);
-int gguf_write_strs(struct gguf_writer *w, const char *key, const struct gguf_str *values, size_t n);
+int gguf_write_strs(struct gguf_writer *w, const char *key, const struct gguf_str *values,
+                    size_t n);
 /* Copy a key with its value, byte for byte, from a file that was read. */
 int gguf_write_copy(struct gguf_writer *w, const struct gguf_kv *kv);
 
 /* Declare a tensor (before the first data). dims[0] is contiguous. */
-int gguf_write_tensor(struct gguf_writer *w, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims);
-/* After the last declaration: append bytes of the tensors in order; a tensor may come in several pieces. Padding
- * between tensors is the writer's business. A piece never spans two tensors. */
+int gguf_write_tensor(struct gguf_writer *w, const char *name, uint32_t type, const uint64_t *dims,
+                      uint32_t n_dims);
+/* After the last declaration: append bytes of the tensors in order; a tensor may come in several
+ * pieces. Padding between tensors is the writer's business. A piece never spans two tensors. */
 int gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes, struct error *err);
 
-int gguf_write_commit(struct gguf_writer *w, struct error *err); /* every declared byte must have come; frees w */
-void gguf_write_abort(struct gguf_writer *w);                    /* NULL is fine */
+int gguf_write_commit(struct gguf_writer *w,
+                      struct error *err);     /* every declared byte must have come; frees w */
+void gguf_write_abort(struct gguf_writer *w); /* NULL is fine */
 
 #endif
