@@ -59,7 +59,8 @@ api_code_name(enum api_code code); /* "context_length_exceeded": metrics labels 
 const char *api_code_type(enum api_code code); /* "invalid_request_error": error.type */
 const char *http_reason(int http_status);      /* "Bad Request"; "Error" for one not known */
 
-/* The refusals that only the server can decide, with one wording each. */
+/* The refusals that only the server can decide, with one wording each. max_tokens 0: not asked for;
+ * the prompt alone is too long. */
 void api_error_context(struct api_error *err, size_t n_prompt, size_t max_tokens, size_t n_ctx);
 /* The prompt is so long that it was refused untokenized. */
 void api_error_prompt_bytes(struct api_error *err, size_t prompt_bytes, size_t n_ctx);

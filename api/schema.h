@@ -28,7 +28,8 @@ struct field {
     double min, max;
     bool min_open; /* min itself is not allowed */
     bool required;
-    const char *fallback; /* the default as JSON; NULL: absent means something of its own */
+    bool has_preset; /* else absent means something of its own */
+    double preset;   /* the default; of BOOL: 0 or 1 */
 };
 
 /* All fields, in the order of the documentation. */

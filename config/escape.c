@@ -34,6 +34,15 @@ size_t utf8_len(const char *s, const char *end)
     return 0;
 }
 
+size_t utf8_cut(const char *s, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max > 0 && is_cont((unsigned char)s[max]))
+        max--;
+    return max;
+}
+
 /* The letter behind the backslash, 0 if the character has no short form. */
 static char short_form(char c)
 {

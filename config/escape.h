@@ -17,4 +17,7 @@ size_t escape_step(const char **s, const char *end, char out[ESCAPE_MAX]);
  * surrogates), 0 if there is none. */
 size_t utf8_len(const char *s, const char *end);
 
+/* How many of the len bytes at s to show when at most max fit: never ends inside a character. */
+size_t utf8_cut(const char *s, size_t len, size_t max);
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "config/escape.h"
+#include "config/json_kind.h"
 #include "config/limits.h"
 
 #define KV_BY_PRECISION (-1) /* nobody chose: int8, or f32 with precision fp32 */
@@ -151,23 +152,6 @@ static void warn(struct settings *s, const char *name, const char *what)
 }
 
 /* ---- the config file ---- */
-
-static const char *json_kind(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return "a string";
-    case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
-    default:
-        return "true or false";
-    }
-}
 
 /* A key's value as the text a flag would have; NULL if its type does not fit. Borrows value or
  * scratch. */

@@ -2,8 +2,8 @@
  *
  * Owner:   nobody; plain values.
  * Memory:  struct error is a fixed buffer that the caller owns; nothing is allocated.
- * Errors:  functions return ST_OK or a negative enum status; outputs named ret_* change only on ST_OK.
- * Threads: no shared state. */
+ * Errors:  functions return ST_OK or a negative enum status; outputs named ret_* change only on
+ * ST_OK. Threads: no shared state. */
 #ifndef OCTET_CONFIG_STATUS_H
 #define OCTET_CONFIG_STATUS_H
 
@@ -29,8 +29,8 @@ struct error {
     char text[512];
 };
 
-/* Fill err (NULL is fine) printf-style and return status, so that `return error_set(…)` reads as one step.
- * A text that does not fit is cut. */
+/* Fill err (NULL is fine) printf-style and return status, so that `return error_set(…)` reads as
+ * one step. A text that does not fit is cut. */
 int error_set(struct error *err, enum status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
