@@ -3,19 +3,18 @@
  * Owner:   pure functions, any thread.
  * Memory:  the caller's buffers; nothing is allocated.
  * Errors:  none: type and sizes were checked by gguf_open.
- * Formulas: block layouts as published by ggml (Q4_0 … Q6_K); bit-equal to its reference
- * dequantization. */
+ * Source:  block layouts as published by ggml; bit-equal to its reference dequantization, except
+ *          for the payload of a NaN. */
 #ifndef OCTET_MODEL_FORMAT_DEQUANT_H
 #define OCTET_MODEL_FORMAT_DEQUANT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* src: n elements (a multiple of the type's block) of enum gguf_type type, any alignment → dst[n].
- */
+/* src: n elements of a readable type, n a multiple of its block, any alignment → dst[n]. */
 void dequant_row(uint32_t type, const void *src, float *dst, size_t n);
 
-float f16_to_f32(uint16_t h);
-uint16_t f32_to_f16(float f); /* nearest, ties to even; overflow to infinity; NaN kept quiet */
+float f16_to_f32(uint16_t h); /* exact; a NaN is made quiet */
+uint16_t f32_to_f16(float f); /* nearest, ties to even; too large: infinity; NaN stays, quiet */
 
 #endif

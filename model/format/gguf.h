@@ -1,12 +1,12 @@
-/* gguf.h - a GGUF file as checked, read-only facts: metadata and tensors. Versions 2 and 3,
- * little-endian.
+/* gguf.h - a GGUF file (version 2 or 3, little-endian) as checked, read-only facts.
  *
  * Owner:   immutable after gguf_open; any thread may read.
  * Memory:  the file is mapped read-only; strings and tensor data point into the map and live until
- * gguf_close. Errors:  every count, offset and size is held against the file once, in gguf_open;
- * ST_IO, ST_FORMAT, ST_UNSUPPORTED with one sentence naming the file and the place. Opening costs
- * O(n log n) time and O(file) memory. Not here: what the keys mean (model/), how blocks are laid
- * out (dequant.h). */
+ *          gguf_close.
+ * Errors:  gguf_open holds every count, offset and size against the file, once: ST_IO, ST_FORMAT
+ *          or ST_UNSUPPORTED with one sentence naming the file and the place.
+ * Cost:    opening takes O(n log n) time and O(file) memory.
+ * Not here: what the keys mean (model/), how blocks are laid out (dequant.h). */
 #ifndef OCTET_MODEL_FORMAT_GGUF_H
 #define OCTET_MODEL_FORMAT_GGUF_H
 
@@ -71,8 +71,7 @@ struct gguf_tensor {
     uint64_t dims[4]; /* dims[0] is contiguous (K of a weight matrix), unused ones are 1 */
     uint64_t n_elems;
     uint64_t n_bytes; /* 0: the type is not built (only with vocab_only) */
-    const void *data; /* inside the map; not necessarily aligned for anything but bytes; NULL with
-                         vocab_only */
+    const void *data; /* inside the map, aligned for bytes only; NULL with vocab_only */
 };
 
 struct gguf;
@@ -96,8 +95,8 @@ uint64_t gguf_file_bytes(const struct gguf *gguf);
 
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t i);
-const struct gguf_tensor *gguf_find(const struct gguf *gguf,
-                                    const char *name); /* NULL: not there; O(1) or O(log n) */
+/* NULL: not there. */
+const struct gguf_tensor *gguf_find(const struct gguf *gguf, const char *name);
 
 size_t gguf_n_keys(const struct gguf *gguf);
 const struct gguf_kv *gguf_kv_at(const struct gguf *gguf, size_t i);
@@ -134,11 +133,11 @@ int gguf_get_strs(const struct gguf *g, const char *key, struct gguf_array *ret,
 int32_t gguf_array_i32(const struct gguf_array *a, uint64_t i);
 float gguf_array_f32(const struct gguf_array *a, uint64_t i);
 
-/* Bytes of n elements of a type (n a multiple of its block); 0 if the type is not built or n does
- * not fit. */
+/* Bytes of n elements of a type; 0 if the type is not built, its block does not divide n, or the
+ * bytes do not fit. */
 uint64_t gguf_type_bytes(uint32_t type, uint64_t n);
 uint32_t gguf_type_block(uint32_t type); /* elements a block; 0: not built */
-const char *
-gguf_type_name(uint32_t type); /* "Q8_0", …, also of types that are not built; NULL if unknown */
+/* "Q8_0", …, also of types that are not built; NULL if unknown. */
+const char *gguf_type_name(uint32_t type);
 
 #endif

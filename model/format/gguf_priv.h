@@ -1,10 +1,10 @@
-/* gguf_priv.h - what gguf.c, gguf_keys.c, gguf_tensors.c and gguf_write.c share. Nobody else
- * includes it.
+/* gguf_priv.h - what the gguf*.c files share; nobody else includes it.
  *
- * Owner:   see gguf.h.
- * Memory:  name and value pointers lead into the file's bytes; arrays are freed by gguf_close,
- * half-built ones too. Errors:  ST_OK or a negative enum status with one sentence in err. Threads:
- * one opens; after that nothing changes. */
+ * Owner:   as in gguf.h.
+ * Memory:  names and values lead into the file's bytes; gguf_close frees the arrays, and those of a
+ *          half-built struct gguf too.
+ * Errors:  ST_OK or a negative enum status with one sentence in err.
+ * Threads: one opens; after that nothing changes. */
 #ifndef OCTET_MODEL_FORMAT_GGUF_PRIV_H
 #define OCTET_MODEL_FORMAT_GGUF_PRIV_H
 

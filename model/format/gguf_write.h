@@ -1,15 +1,16 @@
-/* gguf_write.h - write a GGUF v3 file: metadata first, then tensors in the order they were
- * declared.
+/* gguf_write.h - write a GGUF v3 file: keys first, then tensors in the order they were declared.
  *
  * Owner:   one thread.
- * Memory:  keys and declarations are kept in memory, tensor data streams through to the file.
- * Errors:  ST_IO names the file and why (a full disk too); after an error only gguf_write_abort may
- * follow. Atomic:  bytes go to a temporary file in the same folder; gguf_write_commit fsyncs and
- * renames it. Until then the old file is untouched; abort (or a crash) leaves no half file under
- * the final name. */
+ * Memory:  keys and declarations are kept in memory, tensor data stream through to the file.
+ * Errors:  ST_NOMEM, or ST_IO with a sentence that names the file and why (a full disk, say); after
+ *          an error only gguf_write_abort may follow.
+ * Atomic:  bytes go to a temporary file in the same folder, which gguf_write_commit syncs and
+ *          renames. Until then the old file is untouched; gguf_write_abort leaves nothing behind,
+ *          and a crash no half file under the final name. */
 #ifndef OCTET_MODEL_FORMAT_GGUF_WRITE_H
 #define OCTET_MODEL_FORMAT_GGUF_WRITE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@
 
 struct gguf_writer;
 
+/* Makes the temporary file, so a folder that is missing or may not be written is found at once. */
 int gguf_write_open(const char *path, struct gguf_writer **ret_writer, struct error *err);
 
 /* Metadata: each key once. Sizes and counts are the caller's own, trusted. */
@@ -28,18 +30,19 @@ int gguf_write_str(struct gguf_writer *w, const char *key, const char *value, si
 int gguf_write_u32s(struct gguf_writer *w, const char *key, const uint32_t *values, size_t n);
 int gguf_write_strs(struct gguf_writer *w, const char *key, const struct gguf_str *values,
                     size_t n);
-/* Copy a key with its value, byte for byte, from a file that was read. */
+/* Copy a key with its value, byte for byte, from a file that was read; general.alignment is left
+ * out, for it is the writer's own (the default, 32). */
 int gguf_write_copy(struct gguf_writer *w, const struct gguf_kv *kv);
 
-/* Declare a tensor (before the first data). dims[0] is contiguous. */
+/* Declare a tensor, before the first data. dims[0] is contiguous. The type's block divides it. */
 int gguf_write_tensor(struct gguf_writer *w, const char *name, uint32_t type, const uint64_t *dims,
                       uint32_t n_dims);
-/* After the last declaration: append bytes of the tensors in order; a tensor may come in several
- * pieces. Padding between tensors is the writer's business. A piece never spans two tensors. */
+/* After the last declaration: the bytes of the tensors in order. A tensor may come in pieces, but
+ * a piece never spans two. The padding between tensors is the writer's business. */
 int gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes, struct error *err);
 
-int gguf_write_commit(struct gguf_writer *w,
-                      struct error *err);     /* every declared byte must have come; frees w */
+/* Every declared byte must have come. Frees w, also when it fails (the temporary file is gone). */
+int gguf_write_commit(struct gguf_writer *w, struct error *err);
 void gguf_write_abort(struct gguf_writer *w); /* NULL is fine */
 
 #endif
