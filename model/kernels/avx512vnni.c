@@ -1,0 +1,200 @@
+/* avx512vnni.c - AVX-512 with VNNI: vpdpbusd multiplies u8 weights with s8 activations, four at a
+ * time, into int32. */
+#include <string.h>
+
+#include "model/kernels/sets.h"
+#include "model/kernels/vec_avx512.h"
+
+enum { ATTN_TILE = 4, TILE_ROWS = 6 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m512i four(const void *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof(x));
+    return _mm512_set1_epi32(x);
+}
+
+INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, const size_t n,
+                    int32_t (*s)[KV_BLOCK])
+{
+    __m512i acc[ATTN_TILE][4];
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < 4; j++)
+            acc[i][j] = _mm512_set1_epi32(q[i].comp);
+    for (size_t c = 0; c < dk; c += 4) {
+        __m512i b[4];
+        for (size_t j = 0; j < 4; j++)
+            b[j] = _mm512_load_si512(k + (j * dk + c) * 16);
+        for (size_t i = 0; i < n; i++) {
+            __m512i a = four(q[i].q8 + c);
+            for (size_t j = 0; j < 4; j++)
+                acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], b[j], a);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < 4; j++)
+            _mm512_store_si512(s[i] + 16 * j, acc[i][j]);
+}
+
+static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
+                    int32_t (*s)[KV_BLOCK])
+{
+    switch (n) {
+    case 1:
+        qk_rows(k, dk, q, 1, s);
+        break;
+    case 2:
+        qk_rows(k, dk, q, 2, s);
+        break;
+    case 3:
+        qk_rows(k, dk, q, 3, s);
+        break;
+    default:
+        qk_rows(k, dk, q, 4, s);
+    }
+}
+
+INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
+                    const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
+{
+    __m512i sum[ATTN_TILE][4];
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < vecs; j++)
+            sum[i][j] = _mm512_setzero_si512();
+    for (size_t t = 0; t < KV_BLOCK; t += 4) {
+        __m512i b[4];
+        for (size_t j = 0; j < vecs; j++)
+            b[j] = _mm512_load_si512(v + t * dv + 4 * (d0 + 16 * j));
+        for (size_t i = 0; i < n; i++) {
+            __m512i a = four(u[i] + t);
+            for (size_t j = 0; j < vecs; j++)
+                sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], a, b[j]);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < vecs; j++)
+            _mm512_store_si512(acc[i] + d0 + 16 * j, sum[i][j]);
+}
+
+INLINE void pv_all(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
+                   int32_t (*acc)[HEAD_MAX])
+{
+    size_t d = 0;
+    for (; d + 64 <= dv; d += 64)
+        pv_rows(v, dv, u, n, 4, acc, d);
+    for (; d < dv; d += 16)
+        pv_rows(v, dv, u, n, 1, acc, d);
+}
+
+static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
+                    int32_t (*acc)[HEAD_MAX])
+{
+    switch (n) {
+    case 1:
+        pv_all(v, dv, u, 1, acc);
+        break;
+    case 2:
+        pv_all(v, dv, u, 2, acc);
+        break;
+    case 3:
+        pv_all(v, dv, u, 3, acc);
+        break;
+    default:
+        pv_all(v, dv, u, 4, acc);
+    }
+}
+
+#include "model/kernels/attention_kernels.h"
+
+/* `rows` rows from r0 times one panel of two vectors. Group's int32 sums become f32 once a group.
+ */
+INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, size_t r0,
+                      const uint8_t *panel, const size_t rows, __m512 (*f)[2])
+{
+    const size_t n_groups = w->k / w->group;
+    const int8_t *x = a->q + r0 * a->k;
+    const float *sa = a->scale + r0 * n_groups;
+    const int32_t *comp = a->comp + r0 * n_groups;
+
+    for (size_t i = 0; i < rows; i++)
+        f[i][0] = f[i][1] = _mm512_setzero_ps();
+    for (size_t g = 0; g < n_groups; g++) {
+        __m512i acc[TILE_ROWS][2];
+        const uint8_t *b = panel + 2 * PANEL;
+        for (size_t i = 0; i < rows; i++)
+            acc[i][0] = acc[i][1] = _mm512_set1_epi32(comp[i * n_groups + g]);
+        for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL) {
+            __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 64);
+            for (size_t i = 0; i < rows; i++) {
+                __m512i q = four(x + i * a->k + k);
+                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], b0, q);
+                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], b1, q);
+            }
+        }
+        __m512 s0 = v16_load_half((const uint16_t *)(const void *)panel);
+        __m512 s1 = v16_load_half((const uint16_t *)(const void *)panel + 16);
+        for (size_t i = 0; i < rows; i++) {
+            __m512 s = _mm512_set1_ps(sa[i * n_groups + g]);
+            f[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][0]), _mm512_mul_ps(s0, s), f[i][0]);
+            f[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][1]), _mm512_mul_ps(s1, s), f[i][1]);
+        }
+        panel = b;
+        x += w->group;
+    }
+}
+
+INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, size_t r0, size_t p,
+                      const size_t rows, const struct gemm_out *out)
+{
+    __m512 f[TILE_ROWS][2];
+    size_t n = w->n - p * PANEL;
+    __mmask16 m0 = v16_mask(n), m1 = n > 16 ? v16_mask(n - 16) : 0;
+
+    gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, f);
+    for (size_t i = 0; i < rows; i++) {
+        float *to = out->out + (r0 + i) * out->ld + p * PANEL;
+        if (out->add) {
+            f[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, to), f[i][0]);
+            f[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, to + 16), f[i][1]);
+        }
+        _mm512_mask_storeu_ps(to, m0, f[i][0]);
+        _mm512_mask_storeu_ps(to + 16, m1, f[i][1]);
+    }
+}
+
+static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
+                    size_t p1, const struct gemm_out *out)
+{
+    /* Tiles of nearly equal height: 8 rows are 4 + 4, not 6 + 2. The panel stays in L1 from tile to
+     * tile. */
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+
+    for (size_t p = p0; p < p1; p++)
+        for (size_t t = 0; t < tiles; t++) {
+            size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
+            switch (n) {
+            case 1:
+                gemm_rows(w, a, r, p, 1, out);
+                break;
+            case 2:
+                gemm_rows(w, a, r, p, 2, out);
+                break;
+            case 3:
+                gemm_rows(w, a, r, p, 3, out);
+                break;
+            case 4:
+                gemm_rows(w, a, r, p, 4, out);
+                break;
+            case 5:
+                gemm_rows(w, a, r, p, 5, out);
+                break;
+            default:
+                gemm_rows(w, a, r, p, 6, out);
+            }
+        }
+}
+
+const struct kernels kernels_avx512vnni = {
+    .name = "avx512vnni", .gemm_i8 = gemm_i8, KERNELS_SHARED};

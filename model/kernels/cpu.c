@@ -1,0 +1,41 @@
+#include "model/kernels/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <stdint.h>
+
+/* XCR0: which register states the OS saves (Intel SDM vol. 1, 13.3). Only legal after OSXSAVE was
+ * seen. */
+static uint64_t xcr0(void)
+{
+    uint32_t lo, hi;
+    __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+struct cpu_features cpu_detect(void)
+{
+    struct cpu_features f = {false, false};
+    unsigned a, b, c, d;
+    const uint64_t ymm = 0x6, zmm = 0xE6;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return f;
+    const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
+    unsigned need = fma | osxsave | avx | f16c;
+    if ((c & need) != need || (xcr0() & ymm) != ymm)
+        return f;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return f;
+    f.avx2 = b & 1u << 5;
+    const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+    const unsigned vnni = 1u << 11;
+    f.avx512vnni = f.avx2 && (b & avx512) == avx512 && (c & vnni) && (xcr0() & zmm) == zmm;
+    return f;
+}
+#else
+struct cpu_features cpu_detect(void)
+{
+    return (struct cpu_features){false, false};
+}
+#endif

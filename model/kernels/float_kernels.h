@@ -1,0 +1,216 @@
+/* float_kernels.h - every float step of the network, written once over the v16 of the including
+ * file.
+ *
+ * Each set (generic.c, avx2.c, avx512vnni.c) includes one vec_*.h, then this. Because the
+ * operations of vec_*.h are equal lane by lane, so are these. Contracts are in kernels.h. */
+#ifndef OCTET_MODEL_KERNELS_FLOAT_KERNELS_H
+#define OCTET_MODEL_KERNELS_FLOAT_KERNELS_H
+
+#include <math.h>
+
+#include "model/kernels/kernels.h"
+
+/* 2^r on [-1/2, 1/2]: 1 + r * p(r), p of degree 5 by weighted least squares driven to minimax;
+ * relative error 8e-8. The constant 1 is exact, so 2^0 is. */
+static inline v16 exp2_fraction(v16 r)
+{
+    v16 p = v16_set1(0x1.41fbbap-13f);
+    p = v16_fma(p, r, v16_set1(0x1.5f3e54p-10f));
+    p = v16_fma(p, r, v16_set1(0x1.3b2d4cp-7f));
+    p = v16_fma(p, r, v16_set1(0x1.c6aee8p-5f));
+    p = v16_fma(p, r, v16_set1(0x1.ebfbdcp-3f));
+    p = v16_fma(p, r, v16_set1(0x1.62e430p-1f));
+    return v16_fma(p, r, v16_set1(1.0f));
+}
+
+/* 2^x, x held to [-126, 127]. A NaN stays one (max and min give their second operand then). */
+static inline v16 exp2_v16(v16 x)
+{
+    x = v16_min(v16_set1(127.0f), v16_max(v16_set1(-126.0f), x));
+    i16 n = v16_rint(x);
+    return v16_scale2(exp2_fraction(v16_sub(x, i16_float(n))), n);
+}
+
+/* e^x, x held to [-87, 88]. log2(e) in two parts keeps the fraction exact to the last bits. */
+static inline v16 exp_v16(v16 x)
+{
+    const v16 hi = v16_set1(0x1.715476p+0f), lo = v16_set1(0x1.4ae0bep-26f);
+    x = v16_min(v16_set1(88.0f), v16_max(v16_set1(-87.0f), x));
+    i16 n = v16_rint(v16_mul(x, hi));
+    v16 r = v16_fma(x, hi, v16_mul(i16_float(n), v16_set1(-1.0f)));
+    return v16_scale2(exp2_fraction(v16_fma(x, lo, r)), n);
+}
+
+static void rms_norm(const float *x, const float *gain, float eps, float *y, size_t n)
+{
+    v16 ss = v16_set1(0.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        v16 a = v16_loadn(x + i, n - i);
+        ss = v16_fma(a, a, ss);
+    }
+    v16 r = v16_set1(1.0f / sqrtf(v16_sum(ss) / (float)n + eps));
+    for (size_t i = 0; i < n; i += 16) {
+        v16 a = v16_mul(v16_loadn(x + i, n - i), r);
+        v16_storen(y + i, v16_mul(a, v16_loadn(gain + i, n - i)), n - i < 16 ? n - i : 16);
+    }
+}
+
+/* Up to four vectors (64 floats) through blocks of `block`: log2(block) butterflies, then 1 /
+ * sqrt(block). */
+static inline void fwht64(v16 *v, size_t n_vec, size_t block)
+{
+    static const float inv_sqrt[7] = {1.0f,  0x1.6a09e6p-1f, 0.5f,  0x1.6a09e6p-2f,
+                                      0.25f, 0x1.6a09e6p-3f, 0.125f};
+    float norm = inv_sqrt[__builtin_ctzll(block)];
+
+    for (size_t j = 0; j < n_vec; j++) {
+        if (block > 1)
+            v[j] = v16_butterfly(v[j], 1);
+        if (block > 2)
+            v[j] = v16_butterfly(v[j], 2);
+        if (block > 4)
+            v[j] = v16_butterfly(v[j], 4);
+        if (block > 8)
+            v[j] = v16_butterfly(v[j], 8);
+    }
+    for (size_t s = 1; s * 16 < block; s *= 2)
+        for (size_t j = 0; j < n_vec; j++)
+            if (!(j & s)) {
+                v16 a = v[j], b = v[j + s];
+                v[j] = v16_add(a, b);
+                v[j + s] = v16_sub(a, b);
+            }
+    for (size_t j = 0; j < n_vec; j++)
+        v[j] = v16_mul(v[j], v16_set1(norm));
+}
+
+static void hadamard(float *x, size_t n, size_t block)
+{
+    if (block < 2)
+        return;
+    size_t unit = block < 16 ? 16 : block, n_vec = unit / 16;
+    for (size_t i = 0; i < n; i += unit) {
+        v16 v[4];
+        for (size_t j = 0; j < n_vec; j++)
+            v[j] = v16_loadn(x + i + 16 * j, n - i - 16 * j);
+        fwht64(v, n_vec, block);
+        for (size_t j = 0; j < n_vec; j++) {
+            size_t left = n - i - 16 * j;
+            v16_storen(x + i + 16 * j, v[j], left < 16 ? left : 16);
+        }
+    }
+}
+
+/* One group t[n] → q, its scale, its sum. n <= HEAD_MAX. q gets n bytes rounded up to 16. */
+static inline float quantize_group(const float *t, size_t n, int8_t *q, int32_t *ret_sum)
+{
+    v16 top = v16_set1(0.0f);
+    for (size_t i = 0; i < n; i += 16)
+        top = v16_max(v16_abs(v16_loadn(t + i, n - i)), top);
+    float max = v16_hmax(top);
+    v16 inv = v16_set1(max > 0.0f ? 127.0f / max : 0.0f);
+    i16 sum = i16_set1(0);
+    for (size_t i = 0; i < n; i += 16) {
+        i16 a = v16_rint(v16_mul(v16_loadn(t + i, n - i), inv));
+        sum = i16_add(sum, a);
+        i16_store8(q + i, a);
+    }
+    *ret_sum = i16_sum(sum);
+    return max / 127.0f;
+}
+
+static void quantize(const float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
+                     int32_t *comp)
+{
+    for (size_t g = 0; g * group < n; g++) {
+        _Alignas(64) float t[HEAD_MAX];
+        int32_t sum;
+        const float *src = x + g * group;
+        if (block > 1) {
+            memcpy(t, src, group * sizeof(*t));
+            hadamard(t, group, block);
+            src = t;
+        }
+        scale[g] = quantize_group(src, group, q + g * group, &sum);
+        comp[g] = -128 * sum;
+    }
+}
+
+static void silu_mul(const float *gate, const float *up, float *y, size_t n)
+{
+    const v16 one = v16_set1(1.0f), minus = v16_set1(-1.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        v16 g = v16_loadn(gate + i, n - i);
+        v16 s = v16_div(g, v16_add(one, exp_v16(v16_mul(g, minus))));
+        v16_storen(y + i, v16_mul(s, v16_loadn(up + i, n - i)), n - i < 16 ? n - i : 16);
+    }
+}
+
+static void add(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+/* Products and sums are rounded one by one: no fma here, so that plain C is the same everywhere. */
+static void rope(float *x, const float *cosv, const float *sinv, size_t n_pairs, bool halves)
+{
+    for (size_t i = 0; halves && i < n_pairs; i++) {
+        float a = x[i], b = x[i + n_pairs];
+        x[i] = a * cosv[i] - b * sinv[i];
+        x[i + n_pairs] = a * sinv[i] + b * cosv[i];
+    }
+    for (size_t i = 0; !halves && i < n_pairs; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * cosv[i] - b * sinv[i];
+        x[2 * i + 1] = a * sinv[i] + b * cosv[i];
+    }
+}
+
+static size_t argmax(const float *x, size_t n)
+{
+    enum { CHUNK = 1024 };
+    size_t best_at = 0;
+    float best = -INFINITY;
+    v16 broken = v16_set1(0.0f);
+
+    if (n == 0)
+        return 0;
+    for (size_t c = 0; c < n; c += CHUNK) {
+        size_t end = n - c < CHUNK ? n : c + CHUNK;
+        v16 top = v16_set1(-INFINITY);
+        for (size_t i = c; i < end; i += 16) {
+            v16 a = v16_loadn(x + i, end - i);
+            broken = v16_fma(a, v16_set1(0.0f), broken); /* 0 x NaN and 0 x infinity are NaN */
+            top = v16_max(v16_first(a, top, end - i), top);
+        }
+        float max = v16_hmax(top);
+        if (max > best) {
+            best = max;
+            best_at = c;
+        }
+    }
+    if (!(v16_sum(broken) == 0.0f))
+        return n;
+    while (x[best_at] != best)
+        best_at++;
+    return best_at;
+}
+
+static float exp_sum(const float *x, float max, float inv_t, float *p, size_t n)
+{
+    const v16 m = v16_set1(max), k = v16_set1(inv_t), zero = v16_set1(0.0f),
+              tiny = v16_set1(2e-38f);
+    v16 sum = zero;
+    for (size_t i = 0; i < n; i += 16) {
+        size_t left = n - i < 16 ? n - i : 16;
+        v16 e = exp_v16(v16_mul(v16_sub(v16_loadn(x + i, left), m), k));
+        /* e^-87, which stands for all below it, becomes 0; what is above 1e-30 does not change. */
+        e = v16_first(v16_max(zero, v16_sub(e, tiny)), zero, left);
+        sum = v16_add(sum, e);
+        v16_storen(p + i, e, left);
+    }
+    return v16_sum(sum);
+}
+
+#endif

@@ -1,0 +1,129 @@
+/* kernels.h - the arithmetic of the network, one table an instruction set.
+ *
+ * The generic C set is the definition. Every other set equals it bit for bit, integers and floats
+ * alike: sums run over 16 virtual lanes reduced in one fixed tree, exp is our own polynomial, fma
+ * is explicit. The float kernels are therefore written once (float_kernels.h, attention_kernels.h)
+ * over a 16-lane vector type that each set defines (vec_*.h); only the integer products are written
+ * per set.
+ *
+ * Owner:   pure functions over the caller's buffers; any thread.
+ * Memory:  nothing is allocated. Activations, weights and scratch are 64-byte aligned where said.
+ * Errors:  none: shapes were checked when the model was loaded.
+ * Not here: what a layer is (model/net/), how scales are chosen for weights (model/quant/). */
+#ifndef OCTET_MODEL_KERNELS_KERNELS_H
+#define OCTET_MODEL_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Columns of a weight panel: two 16-lane accumulators, and 32 f16 scales are one cache line. */
+#define PANEL 32u
+/* Positions of a key/value block: the unit of softmax, of P's quantization, and of a page. */
+#define KV_BLOCK 64u
+/* Largest head; bounds buffers on the stack. */
+#define HEAD_MAX 256u
+
+/* Weights of one linear layer, packed for the integer product.
+ *
+ * w: panels of PANEL output columns. A panel is ceil(K / group) groups; a group is
+ *      PANEL f16 scales, then [group / 4][PANEL][4] bytes, each w + 128 as u8 (so that activations
+ * stay signed and the correction -128 * sum(a) is one number a row and group, not one a column).
+ * Rows beyond N in the last panel are zeros. 64-byte aligned. */
+struct packed_i8 {
+    const uint8_t *w;
+    size_t n, k;  /* outputs; inputs, a multiple of group */
+    size_t group; /* 32 or 64 */
+    size_t panel_bytes;
+};
+
+/* Activations quantized per row and group: x' = scale * q. */
+struct quant_rows {
+    int8_t *q;     /* [rows][k], 64-byte aligned */
+    float *scale;  /* [rows][k / group] */
+    int32_t *comp; /* [rows][k / group]: -128 * sum of the group's q */
+    size_t k, group;
+};
+
+/* Where a product goes: out[row * ld + col], added to what is there if add. */
+struct gemm_out {
+    float *out;
+    size_t ld;
+    bool add;
+};
+
+/* One key/value block as the INT8 cache stores it. */
+struct kv_block_i8 {
+    const uint8_t *k; /* [KV_BLOCK / 16][dk / 4][16][4]: k + 128 */
+    const int8_t *v;  /* [KV_BLOCK / 4][dv][4] */
+    const float *ks;  /* [KV_BLOCK] scale of a position's key */
+    const float *vs;  /* [KV_BLOCK] of its value */
+};
+/* The same with float keys and values (f16 or f32). */
+struct kv_block_f {
+    const void *k; /* [d][KV_BLOCK] */
+    const void *v; /* [KV_BLOCK][dv] */
+    bool half;     /* f16, else f32 */
+};
+
+/* One query head of one row on its way over the blocks: flash-style running softmax in base 2. */
+struct attn_query {
+    const int8_t *q8; /* INT8: [dk], quantized after rotation */
+    const float *qf;  /* float: [d], already times log2(e) / sqrt(d) */
+    float scale;      /* INT8: q's scale times log2(e) / sqrt(d) */
+    int32_t comp;     /* INT8: -128 * sum(q8) */
+    uint32_t n_pos;   /* positions it may see */
+    float m, l;       /* running maximum (base-2 logits) and sum */
+    float *o;         /* [dv] running weighted values, 64-byte aligned */
+};
+
+struct kernels {
+    const char *name;
+
+    /* out[r][n] (+)= sum over groups g of f32(sum_k q*w) * (scale_w[g][n] * scale_a[r][g]), g
+     * ascending, by fmaf. Panels [p0, p1). Rows [0, rows). */
+    void (*gemm_i8)(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
+                    size_t p1, const struct gemm_out *out);
+
+    /* y = x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, RMSNorm, eq. 4). y may be x.
+     */
+    void (*rms_norm)(const float *x, const float *gain, float eps, float *y, size_t n);
+    /* In place: x times the block-diagonal orthonormal Hadamard matrix (Sylvester), block a power
+     * of two <= 64 that divides n; 0 or 1: nothing. */
+    void (*hadamard)(float *x, size_t n, size_t block);
+    /* Row r of dst from x[k0]: Hadamard (0: none), then q = rint(x * (127 / max|x|)) per group.
+     * block <= group. */
+    void (*quantize)(const float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
+                     int32_t *comp);
+    /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU). y may be gate. */
+    void (*silu_mul)(const float *gate, const float *up, float *y, size_t n);
+    /* y += x */
+    void (*add)(float *y, const float *x, size_t n);
+    /* Rotate the pairs of one head (Su et al. 2021, RoPE, eq. 34): neighbours (2i, 2i+1), or halves
+     * (i, i + n/2). */
+    void (*rope)(float *x, const float *cosv, const float *sinv, size_t n_pairs, bool halves);
+
+    /* Feed one block of positions [pos0, pos0 + KV_BLOCK) to n queries of one key/value head. dk:
+     * key bytes a position, a multiple of 4; dv: a multiple of 16. A query that sees none of it is
+     * left alone. */
+    void (*attn_i8)(const struct kv_block_i8 *b, struct attn_query *q, size_t n, uint32_t pos0,
+                    size_t dk, size_t dv);
+    void (*attn_f)(const struct kv_block_f *b, struct attn_query *q, size_t n, uint32_t pos0,
+                   size_t d, size_t dv);
+
+    /* Index of the first largest of x[n]; n if there is a NaN. */
+    size_t (*argmax)(const float *x, size_t n);
+    /* p[i] = exp((x[i] - max) * inv_t); returns the sum over 16 lanes. -infinity gives 0. */
+    float (*exp_sum)(const float *x, float max, float inv_t, float *p, size_t n);
+};
+
+/* The set for this CPU and OS, or the one that OCTET_CPU names. NULL with a sentence in err if the
+ * name is unknown or the CPU lacks it (ST_INVALID). Chosen once, at the first call. */
+struct error;
+const struct kernels *kernels_get(struct error *err);
+/* By name; NULL: unknown here or not supported by this CPU. For tests. */
+const struct kernels *kernels_named(const char *name);
+/* i-th set that this machine can run, generic first; NULL after the last. For tests. */
+const struct kernels *kernels_at(size_t i);
+
+#endif

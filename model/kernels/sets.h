@@ -1,0 +1,13 @@
+/* sets.h - the kernel sets that this build holds; kernels.c chooses among them. */
+#ifndef OCTET_MODEL_KERNELS_SETS_H
+#define OCTET_MODEL_KERNELS_SETS_H
+
+#include "model/kernels/kernels.h"
+
+extern const struct kernels kernels_generic;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512vnni;
+#endif
+
+#endif

@@ -1,0 +1,56 @@
+/* kv.h - the key/value cache: fixed pages lent to sequences. A page holds KV_BLOCK positions of
+ * every layer and head.
+ *
+ * Owner:   the engine's thread lends and takes back; during a step the compute threads write and
+ * read disjoint or barrier-separated positions. Memory:  one lazily touched mapping sized at open;
+ * page tables grow with their sequences. Errors:  ST_FULL is expected under load. ST_NOMEM,
+ * ST_TOOLONG. Layout of one head in one layer of a page, chosen so that the integer products read
+ * it directly: INT8   k u8 (value + 128) [KV_BLOCK/16][dk/4][16][4], v s8 [KV_BLOCK/4][dv][4], then
+ * f32 scales of k and v float  k [d][KV_BLOCK], v [KV_BLOCK][dv], f16 or f32 dk is d rounded up to
+ * 4, dv to 16; the padding is zeros. */
+#ifndef OCTET_MODEL_NET_KV_H
+#define OCTET_MODEL_NET_KV_H
+
+#include "model/kernels/kernels.h"
+#include "model/model.h"
+
+struct kv {
+    enum model_kv type;
+    size_t n_layer, n_kv, d, dk, dv;
+    size_t head_bytes, page_bytes, n_pages;
+    uint8_t *arena;
+    size_t arena_bytes;
+    uint32_t *free_pages; /* a stack; low pages on top, so that what is touched stays small */
+    size_t n_free;
+    struct kv_seq {
+        uint32_t *pages;
+        uint32_t n_pages, cap;
+        bool used;
+    } * seqs;
+    size_t n_seqs;
+};
+
+struct kv_opts {
+    enum model_kv type;
+    size_t n_layer, n_kv, head_dim;
+    size_t n_pages, n_seqs;
+};
+
+size_t kv_page_bytes(const struct kv_opts *opts);
+int kv_open(struct kv *kv, const struct kv_opts *opts);
+void kv_done(struct kv *kv); /* a zeroed struct is fine */
+
+int kv_seq_take(struct kv *kv, uint32_t *ret_seq);
+void kv_seq_give(struct kv *kv, uint32_t seq);
+int kv_reserve(struct kv *kv, uint32_t seq, uint32_t n_tokens);
+
+/* Store one position of one head. k and v: [d] floats, already rotated. */
+void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
+              size_t head, uint32_t pos, const float *k, const float *v);
+/* The i-th block of a sequence. */
+struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
+                                  uint32_t i);
+struct kv_block_f kv_block_f_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
+                                uint32_t i);
+
+#endif

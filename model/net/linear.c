@@ -1,0 +1,159 @@
+#include "model/net/linear.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "model/kernels/blas.h"
+#include "model/kernels/half.h"
+#include "model/net/pool.h"
+
+static size_t panels_of(const struct linear *l)
+{
+    return (l->desc.n + PANEL - 1) / PANEL;
+}
+
+static bool is_built(const struct linear_desc *d)
+{
+    if (d->w_bits == 32)
+        return d->scale == SCALE_NONE && !d->w_zero && !d->a_zero && d->act == ACT_FLOAT &&
+               d->block_in == 0;
+    return d->w_bits == 8 && (d->group == 32 || d->group == 64) && d->k % d->group == 0 &&
+           d->scale == SCALE_F16 && !d->w_zero && !d->a_zero && d->act == ACT_DYNAMIC_GROUP &&
+           d->block_in <= d->group;
+}
+
+static int refuse(const struct linear_desc *d, const char *name, struct error *err)
+{
+    static const char *const scales[] = {"no", "f16", "f32"};
+    static const char *const acts[] = {"float", "dynamic per group", "dynamic per token", "static"};
+
+    return error_set(err, ST_UNSUPPORTED,
+                     "%s: %u-bit weights in groups of %u with %s scales%s, %s activations%s, "
+                     "Hadamard blocks of %u: this "
+                     "combination is not built",
+                     name, d->w_bits, d->group, scales[d->scale],
+                     d->w_zero ? " and zero points" : "", acts[d->act],
+                     d->a_zero ? " with zero points" : "", d->block_in);
+}
+
+int linear_open(struct linear *l, const struct linear_desc *desc, const char *name,
+                struct error *err)
+{
+    size_t bytes;
+
+    *l = (struct linear){.desc = *desc};
+    if (!is_built(desc))
+        return refuse(desc, name, err);
+    if (desc->w_bits == 8) {
+        size_t panel = (desc->k / desc->group) * (PANEL * 2 + desc->group * PANEL);
+        if (__builtin_mul_overflow(panels_of(l), panel, &bytes))
+            return error_set(err, ST_NOMEM, "%s is too large", name);
+        l->packed = (struct packed_i8){
+            .n = desc->n, .k = desc->k, .group = desc->group, .panel_bytes = panel};
+    } else if (__builtin_mul_overflow(desc->n * sizeof(float), desc->k, &bytes)) {
+        return error_set(err, ST_NOMEM, "%s is too large", name);
+    }
+    l->map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (l->map == MAP_FAILED) {
+        l->map = NULL;
+        return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, bytes);
+    }
+    l->map_bytes = bytes;
+    l->packed.w = l->map;
+    l->w = desc->w_bits == 32 ? l->map : NULL;
+    return ST_OK;
+}
+
+void linear_done(struct linear *l)
+{
+    if (l->map)
+        munmap(l->map, l->map_bytes);
+    *l = (struct linear){0};
+}
+
+size_t linear_bytes(const struct linear *l)
+{
+    return l->map_bytes;
+}
+
+/* Where output i's column begins in group g of its panel: its scale at [c], its bytes at 2 * PANEL
+ * + 4 * c. */
+static uint8_t *group_at(const struct linear *l, size_t i, size_t g)
+{
+    return (uint8_t *)l->map + i / PANEL * l->packed.panel_bytes +
+           g * (PANEL * 2 + l->desc.group * PANEL);
+}
+
+void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16_t *scales)
+{
+    size_t c = i % PANEL, group = l->desc.group;
+
+    for (size_t g = 0; g < l->desc.k / group; g++) {
+        uint8_t *at = group_at(l, i, g);
+        memcpy(at + 2 * c, &scales[g], 2);
+        at += 2 * PANEL + 4 * c;
+        for (size_t k = 0; k < group; k += 4, at += 4 * PANEL, q += 4) {
+            uint32_t four;
+            memcpy(&four, q, sizeof(four));
+            four ^= 0x80808080u; /* + 128, byte by byte */
+            memcpy(at, &four, sizeof(four));
+        }
+    }
+}
+
+void linear_set_row_f32(struct linear *l, size_t i, const float *w)
+{
+    memcpy(l->w + i * l->desc.k, w, l->desc.k * sizeof(float));
+}
+
+void linear_get_row(const struct linear *l, size_t i, float *out)
+{
+    size_t c = i % PANEL, group = l->desc.group;
+
+    if (l->w) {
+        memcpy(out, l->w + i * l->desc.k, l->desc.k * sizeof(float));
+        return;
+    }
+    for (size_t g = 0; g < l->desc.k / group; g++) {
+        const uint8_t *at = group_at(l, i, g);
+        uint16_t half;
+        memcpy(&half, at + 2 * c, sizeof(half));
+        float scale = half_to_float(half);
+        at += 2 * PANEL + 4 * c;
+        for (size_t k = 0; k < group; k += 4, at += 4 * PANEL)
+            for (size_t e = 0; e < 4; e++)
+                *out++ = scale * (float)(at[e] - 128);
+    }
+}
+
+void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
+                         struct linear_input *in, size_t r)
+{
+    const struct linear_desc *d = &l->desc;
+
+    if (d->act == ACT_FLOAT)
+        return;
+    size_t n_groups = d->k / d->group;
+    kernels->quantize(in->x + r * d->k, d->k, d->online ? d->block_in : 0, d->group,
+                      in->q.q + r * d->k, in->q.scale + r * n_groups, in->q.comp + r * n_groups);
+}
+
+void linear_run(const struct linear *l, const struct kernels *kernels,
+                const struct linear_input *in, size_t rows, const struct gemm_out *out,
+                unsigned worker, unsigned n_workers)
+{
+    size_t begin, end;
+
+    if (l->desc.w_bits == 32) {
+        pool_share(l->desc.n, worker, n_workers, &begin, &end);
+        blas_gemm(in->x, rows, l->w + begin * l->desc.k, end - begin, l->desc.k, out->out + begin,
+                  out->ld, out->add);
+        return;
+    }
+    struct quant_rows q = in->q;
+    q.k = l->desc.k;
+    q.group = l->desc.group;
+    pool_share(panels_of(l), worker, n_workers, &begin, &end);
+    kernels->gemm_i8(&l->packed, &q, rows, begin, end, out);
+}

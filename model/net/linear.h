@@ -1,0 +1,75 @@
+/* linear.h - a linear layer: one descriptor decides how its weights are packed and which product
+ * runs.
+ *
+ * y = x W^T. Whatever the descriptor says beyond what is built is refused by name at linear_open,
+ * so that whole rows, zero points, static scales and 4 bits can join as further descriptors, not as
+ * a second path.
+ *
+ * Owner:   immutable once filled; any thread may run it.
+ * Memory:  weights are packed once into one anonymous mapping; linear_done gives it back.
+ * Errors:  ST_UNSUPPORTED naming the layer and the combination; ST_NOMEM. */
+#ifndef OCTET_MODEL_NET_LINEAR_H
+#define OCTET_MODEL_NET_LINEAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/status.h"
+#include "model/kernels/kernels.h"
+
+enum scale_type { SCALE_NONE, SCALE_F16, SCALE_F32 };
+enum act_mode {
+    ACT_FLOAT,         /* f32 activations as they are */
+    ACT_DYNAMIC_GROUP, /* s8, a scale a token and group, found on the fly */
+    ACT_DYNAMIC_TOKEN, /* s8, a scale a token */
+    ACT_STATIC         /* s8 or u8, scales from calibration */
+};
+
+struct linear_desc {
+    size_t n, k;           /* outputs, inputs; k padded to whole groups */
+    uint32_t w_bits;       /* 32, 8, 4 */
+    uint32_t group;        /* along K; k for whole rows; 0 for floats */
+    enum scale_type scale; /* of the weights */
+    bool w_zero, a_zero;   /* zero points of either side */
+    enum act_mode act;
+    uint32_t block_in; /* Hadamard block folded into the weights along K */
+    bool online;       /* the input must still be rotated (o's arrives rotated by v) */
+};
+
+struct linear {
+    struct linear_desc desc;
+    struct packed_i8 packed; /* w_bits 8 */
+    float *w;                /* w_bits 32: [n][k] */
+    void *map;
+    size_t map_bytes;
+};
+
+int linear_open(struct linear *l, const struct linear_desc *desc, const char *name,
+                struct error *err);
+void linear_done(struct linear *l); /* a zeroed struct is fine */
+
+/* Fill output i: integers with their f16 scales, or floats. Every output once, in any order, before
+ * the first run. */
+void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16_t *scales);
+void linear_set_row_f32(struct linear *l, size_t i, const float *w);
+/* Output i back as floats in the stored (rotated) space: an embedding looked up. out[k]. */
+void linear_get_row(const struct linear *l, size_t i, float *out);
+
+size_t linear_bytes(const struct linear *l);
+
+/* What a product reads: rows quantized by linear_input, or the floats themselves. */
+struct linear_input {
+    const float *x; /* [rows][k] */
+    struct quant_rows q;
+};
+/* Row r of x → in->q, as l wants its input: rotation if online, quantization. Floats: nothing to
+ * do. */
+void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
+                         struct linear_input *in, size_t r);
+/* This worker's share of the outputs, for all rows. out as in kernels.h. */
+void linear_run(const struct linear *l, const struct kernels *kernels,
+                const struct linear_input *in, size_t rows, const struct gemm_out *out,
+                unsigned worker, unsigned n_workers);
+
+#endif

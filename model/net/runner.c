@@ -1,0 +1,257 @@
+#include "model/net/runner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/limits.h"
+
+static size_t max_of(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Widest input of any linear layer, padded. */
+static size_t widest(const struct weights *w)
+{
+    size_t k = max_of(w->embed.desc.k, weights_head(w)->desc.k);
+    for (size_t i = 0; i < w->hp.n_layer; i++) {
+        const struct layer *l = &w->layers[i];
+        k = max_of(k, max_of(max_of(l->qkv.desc.k, l->o.desc.k),
+                             max_of(l->gate_up.desc.k, l->down.desc.k)));
+    }
+    return k;
+}
+
+/* n x size bytes, cache-line aligned, not zeroed (touched on use). NULL on overflow too. */
+static void *buffer(size_t n, size_t size)
+{
+    size_t bytes;
+    void *p = NULL;
+
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 64)
+        return NULL;
+    return posix_memalign(&p, 64, (bytes + 127) / 64 * 64) ? NULL : p;
+}
+
+static int open_scratch(struct runner *rn)
+{
+    const struct hparams *hp = &rn->w->hp;
+    const size_t rows = rn->info.max_rows, k = widest(rn->w);
+    const size_t heads = (size_t)(hp->n_head + 2 * hp->n_kv) * hp->head_dim;
+
+    rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
+    rn->x = buffer(rows * hp->d_model, sizeof(float));
+    rn->h = buffer(max_of(rows, rn->info.max_logits) * k, sizeof(float));
+    rn->qkv = buffer(rows * heads, sizeof(float));
+    rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
+    rn->cosv = buffer(rows * (hp->n_rot / 2), sizeof(float));
+    rn->sinv = buffer(rows * (hp->n_rot / 2), sizeof(float));
+    rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
+    rn->q.q = buffer(rows * k, 1);
+    rn->q.scale = buffer(rows * (k / 32 + 1), sizeof(float));
+    rn->q.comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
+    rn->tiles = buffer(rows, sizeof(*rn->tiles));
+    rn->next_item = buffer(hp->n_layer, sizeof(*rn->next_item));
+    rn->attn = calloc(rn->info.threads, sizeof(*rn->attn));
+    for (unsigned i = 0; rn->attn && i < rn->info.threads; i++) {
+        rn->attn[i] = buffer(1, sizeof(**rn->attn));
+        if (!rn->attn[i])
+            return ST_NOMEM;
+        memset(rn->attn[i], 0, sizeof(**rn->attn));
+    }
+    rn->sample = calloc(rn->info.threads, sizeof(*rn->sample));
+    for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
+        if (sample_scratch_open(&rn->sample[i], hp->n_vocab) != ST_OK)
+            return ST_NOMEM;
+    bool ok = rn->sample && rn->logit_slot && rn->x && rn->h && rn->qkv && rn->gu && rn->cosv &&
+              rn->sinv && rn->logits && rn->q.q && rn->q.scale && rn->q.comp && rn->tiles &&
+              rn->next_item && rn->attn;
+    return ok ? ST_OK : ST_NOMEM;
+}
+
+static int open_pages(struct runner *rn, uint64_t kv_bytes, struct error *err)
+{
+    const struct hparams *hp = &rn->w->hp;
+    struct kv_opts o = {
+        .type = rn->info.kv, .n_layer = hp->n_layer, .n_kv = hp->n_kv, .head_dim = hp->head_dim};
+    uint64_t page = kv_page_bytes(&o), per_seq = (rn->info.n_ctx + KV_BLOCK - 1) / KV_BLOCK;
+    uint64_t pages = per_seq * rn->info.max_seqs;
+
+    if (kv_bytes && kv_bytes / page < pages)
+        pages = kv_bytes / page;
+    if (pages == 0)
+        return error_set(
+            err, ST_INVALID,
+            "a key/value cache of %llu bytes holds not one page of %u tokens (%llu bytes)",
+            (unsigned long long)kv_bytes, KV_BLOCK, (unsigned long long)page);
+    if (pages > UINT32_MAX)
+        pages = UINT32_MAX;
+    if (pages < per_seq)
+        rn->info.n_ctx = (uint32_t)(pages * KV_BLOCK);
+    rn->info.page_tokens = KV_BLOCK;
+    rn->info.page_bytes = page;
+    rn->info.n_pages = (uint32_t)pages;
+    o.n_pages = pages;
+    o.n_seqs = rn->info.max_seqs;
+    int r = kv_open(&rn->kv, &o);
+    return r == ST_OK ? r
+                      : error_set(err, r, "out of memory for %llu key/value pages",
+                                  (unsigned long long)pages);
+}
+
+int runner_new(const struct weights *w, const struct kernels *kernels,
+               const struct runner_opts *opts, struct runner **ret_runner, struct error *err)
+{
+    struct runner *rn = calloc(1, sizeof(*rn));
+    int r;
+
+    if (!rn)
+        return error_set(err, ST_NOMEM, "out of memory");
+    rn->w = w;
+    rn->kernels = kernels;
+    rn->info.kv = opts->kv;
+    rn->info.threads = opts->threads ? opts->threads : 1;
+    rn->info.max_seqs = opts->max_seqs ? opts->max_seqs : 32;
+    rn->info.max_rows = opts->max_rows ? opts->max_rows : 256 + rn->info.max_seqs;
+    rn->info.max_logits = opts->max_logits ? opts->max_logits : rn->info.max_seqs;
+    if (rn->info.max_logits > rn->info.max_rows)
+        rn->info.max_logits = rn->info.max_rows;
+    rn->info.n_ctx = opts->n_ctx && opts->n_ctx < w->hp.n_ctx ? opts->n_ctx : w->hp.n_ctx;
+    r = rn->info.threads <= LIMIT_THREADS && rn->info.max_seqs <= LIMIT_MAX_BATCH
+            ? open_pages(rn, opts->kv_bytes, err)
+            : ST_INVALID;
+    if (r == ST_INVALID && !rn->info.n_pages)
+        goto out;
+    if (r == ST_OK && (r = open_scratch(rn)) != ST_OK)
+        error_set(err, r, "out of memory for %u rows of scratch", rn->info.max_rows);
+    if (r == ST_OK && (r = pool_open(rn->info.threads, &rn->pool)) != ST_OK)
+        error_set(err, r, "cannot start %u compute threads", rn->info.threads);
+out:
+    if (r != ST_OK) {
+        runner_free(rn);
+        return r;
+    }
+    *ret_runner = rn;
+    return ST_OK;
+}
+
+void runner_free(struct runner *rn)
+{
+    if (!rn)
+        return;
+    pool_free(rn->pool);
+    kv_done(&rn->kv);
+    for (unsigned i = 0; rn->attn && i < rn->info.threads; i++)
+        free(rn->attn[i]);
+    for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
+        sample_scratch_done(&rn->sample[i]);
+    void *all[] = {rn->sample,  rn->logit_slot, rn->x,     rn->h,         rn->qkv,
+                   rn->gu,      rn->cosv,       rn->sinv,  rn->logits,    rn->q.q,
+                   rn->q.scale, rn->q.comp,     rn->tiles, rn->next_item, rn->attn};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+    free(rn);
+}
+
+const struct runner_info *runner_info(const struct runner *rn)
+{
+    return &rn->info;
+}
+
+uint32_t runner_pages_free(const struct runner *rn)
+{
+    return (uint32_t)rn->kv.n_free;
+}
+
+uint32_t runner_pages_for(const struct runner *rn, uint32_t n_tokens)
+{
+    (void)rn;
+    return n_tokens / KV_BLOCK + (n_tokens % KV_BLOCK != 0);
+}
+
+int runner_seq_new(struct runner *rn, uint32_t *ret_seq)
+{
+    return kv_seq_take(&rn->kv, ret_seq);
+}
+
+void runner_seq_free(struct runner *rn, uint32_t seq)
+{
+    kv_seq_give(&rn->kv, seq);
+}
+
+int runner_seq_reserve(struct runner *rn, uint32_t seq, uint32_t n_tokens)
+{
+    if (n_tokens > rn->info.n_ctx)
+        return ST_TOOLONG;
+    return kv_reserve(&rn->kv, seq, n_tokens);
+}
+
+static bool row_ok(const struct runner *rn, const struct batch_row *rows, size_t i)
+{
+    const struct batch_row *r = &rows[i];
+
+    if (r->token < 0 || (uint32_t)r->token >= rn->w->hp.n_vocab || r->seq >= rn->kv.n_seqs ||
+        !rn->kv.seqs[r->seq].used || r->pos / KV_BLOCK >= rn->kv.seqs[r->seq].n_pages ||
+        r->pos >= rn->info.n_ctx)
+        return false;
+    return i == 0 || rows[i - 1].seq != r->seq || rows[i - 1].pos + 1 == r->pos;
+}
+
+int runner_step(struct runner *rn, const struct batch_row *rows, size_t n_rows)
+{
+    size_t n_logits = 0;
+
+    if (n_rows > rn->info.max_rows)
+        return ST_INVALID;
+    for (size_t i = 0; i < n_rows; i++) {
+        if (!row_ok(rn, rows, i) || (rows[i].logits && n_logits == rn->info.max_logits))
+            return ST_INVALID;
+        rn->logit_slot[i] = rows[i].logits ? (uint32_t)n_logits++ : UINT32_MAX;
+    }
+    rn->rows = rows;
+    rn->n_rows = n_rows;
+    rn->n_logits = n_logits;
+    if (n_rows == 0)
+        return ST_OK;
+    attention_plan(rn);
+    pool_run(rn->pool, forward_step, rn);
+    return ST_OK;
+}
+
+const float *runner_logits(const struct runner *rn, size_t row)
+{
+    if (row >= rn->n_rows || rn->logit_slot[row] == UINT32_MAX)
+        return NULL;
+    return rn->logits + (size_t)rn->logit_slot[row] * rn->w->hp.n_vocab;
+}
+
+void runner_parallel(struct runner *rn, void (*fn)(void *, unsigned, unsigned), void *arg)
+{
+    pool_run(rn->pool, fn, arg);
+}
+
+struct sampling {
+    struct runner *rn;
+    struct sample_job *jobs;
+    size_t n;
+};
+
+static void sample_share(void *arg, unsigned worker, unsigned n_workers)
+{
+    struct sampling *s = arg;
+    for (size_t i = worker; i < s->n; i += n_workers) {
+        struct sample_job *job = &s->jobs[i];
+        job->status = sample_draw(job->sampler, s->rn->kernels, job->logits, &s->rn->sample[worker],
+                                  &job->id);
+    }
+}
+
+void runner_sample(struct runner *rn, struct sample_job *jobs, size_t n_jobs)
+{
+    struct sampling s = {rn, jobs, n_jobs};
+
+    if (n_jobs == 1)
+        sample_share(&s, 0, 1); /* not worth waking anybody */
+    else if (n_jobs)
+        pool_run(rn->pool, sample_share, &s);
+}

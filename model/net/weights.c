@@ -1,0 +1,473 @@
+#include "model/net/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/limits.h"
+#include "model/format/dequant.h"
+#include "model/kernels/blas.h"
+#include "model/quant/source.h"
+
+/* ---- which tensors there are ---- */
+
+enum { GLOBALS = 4, PER_LAYER = 12 };
+
+static void global_role(const struct hparams *hp, size_t i, struct tensor_role *t)
+{
+    static const char *const names[GLOBALS] = {"token_embd.weight", "output_norm.weight",
+                                               "output.weight", "rope_freqs.weight"};
+    snprintf(t->name, sizeof(t->name), "%s", names[i]);
+    t->n = i == 0 || i == 2 ? hp->n_vocab : i == 1 ? hp->d_model : hp->n_rot / 2;
+    t->k = i == 0 || i == 2 ? hp->d_model : 0;
+    t->optional = i >= 2;
+}
+
+static void layer_role(const struct hparams *hp, size_t layer, size_t i, struct tensor_role *t)
+{
+    const size_t d = hp->d_model, q = (size_t)hp->n_head * hp->head_dim,
+                 kv = (size_t)hp->n_kv * hp->head_dim;
+    const bool bias_optional = strcmp(hp->arch, "qwen2") != 0;
+    const struct {
+        const char *name;
+        size_t n, k;
+        int role;
+        bool optional;
+    } list[PER_LAYER] = {
+        {"attn_norm.weight", d, 0, QUANT_PLAIN, false},
+        {"attn_q.weight", q, d, QUANT_PLAIN, false},
+        {"attn_k.weight", kv, d, QUANT_PLAIN, false},
+        {"attn_v.weight", kv, d, QUANT_V, false},
+        {"attn_q.bias", q, 0, QUANT_PLAIN, bias_optional},
+        {"attn_k.bias", kv, 0, QUANT_PLAIN, bias_optional},
+        {"attn_v.bias", kv, 0, QUANT_V, bias_optional},
+        {"attn_output.weight", d, q, QUANT_O, false},
+        {"ffn_norm.weight", d, 0, QUANT_PLAIN, false},
+        {"ffn_gate.weight", hp->d_ff, d, QUANT_PLAIN, false},
+        {"ffn_up.weight", hp->d_ff, d, QUANT_PLAIN, false},
+        {"ffn_down.weight", d, hp->d_ff, QUANT_PLAIN, false},
+    };
+    snprintf(t->name, sizeof(t->name), "blk.%zu.%s", layer, list[i].name);
+    t->n = list[i].n;
+    t->k = list[i].k;
+    t->role = list[i].role;
+    t->optional = list[i].optional;
+}
+
+bool weights_tensor_at(const struct hparams *hp, size_t i, struct tensor_role *ret_role)
+{
+    memset(ret_role, 0, sizeof(*ret_role));
+    if (i < GLOBALS)
+        global_role(hp, i, ret_role);
+    else if (i < GLOBALS + (size_t)PER_LAYER * hp->n_layer)
+        layer_role(hp, (i - GLOBALS) / PER_LAYER, (i - GLOBALS) % PER_LAYER, ret_role);
+    else
+        return false;
+    return true;
+}
+
+/* Does the file's tensor carry this role, in plain or in octet's form? */
+static bool carries(const struct gguf_tensor *t, const char *role)
+{
+    char q[256], scale[256];
+    if (t->name.len == strlen(role) && memcmp(t->name.data, role, t->name.len) == 0)
+        return true;
+    if (source_octet_names(role, q, scale) != ST_OK)
+        return false;
+    return (t->name.len == strlen(q) && memcmp(t->name.data, q, t->name.len) == 0) ||
+           (t->name.len == strlen(scale) && memcmp(t->name.data, scale, t->name.len) == 0);
+}
+
+int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
+{
+    struct tensor_role role;
+    size_t known = 0;
+    char q[256], scale[256];
+
+    for (size_t i = 0; weights_tensor_at(hp, i, &role); i++) {
+        bool octet = role.k && source_octet_names(role.name, q, scale) == ST_OK && gguf_find(g, q);
+        bool plain = gguf_find(g, role.name) != NULL;
+        if (!plain && !octet && !role.optional)
+            return error_set(err, ST_FORMAT, "%s: the tensor %s is missing", gguf_path(g),
+                             role.name);
+        if (plain && octet)
+            return error_set(err, ST_FORMAT, "%s: %s is there twice, as %s too", gguf_path(g),
+                             role.name, q);
+        known += plain + (octet ? 1 + (gguf_find(g, scale) != NULL) : 0);
+    }
+    if (known == gguf_n_tensors(g))
+        return ST_OK;
+    for (size_t t = 0; t < gguf_n_tensors(g); t++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(g, t);
+        size_t i = 0;
+        while (weights_tensor_at(hp, i, &role) && !carries(tensor, role.name))
+            i++;
+        if (!weights_tensor_at(hp, i, &role))
+            return error_set(err, ST_UNSUPPORTED,
+                             "%s: the tensor %.*s is not known to architecture %s: the file needs "
+                             "something that is not built",
+                             gguf_path(g), tensor->name.len > 100 ? 100 : (int)tensor->name.len,
+                             tensor->name.data, hp->arch);
+    }
+    return ST_OK;
+}
+
+/* ---- loading ---- */
+
+struct loader {
+    const struct gguf *g;
+    struct weights *w;
+    enum model_precision precision;
+    const struct model_progress *progress;
+    struct error *err;
+    enum quant_scheme scheme; /* of matrices that are converted */
+    bool as_stored;           /* octet's own file: each matrix says its spec */
+    uint64_t done;            /* weights so far */
+};
+
+static int load_vector(struct loader *ld, const char *name, size_t n, float **ret)
+{
+    const struct gguf_tensor *t = gguf_find(ld->g, name);
+
+    if (!t)
+        return ST_NOTFOUND;
+    if (t->n_elems != n || t->dims[0] != n)
+        return error_set(ld->err, ST_FORMAT,
+                         "%s: tensor %s has %llu elements, this network needs %zu",
+                         gguf_path(ld->g), name, (unsigned long long)t->n_elems, n);
+    float *v = malloc(n * sizeof(*v));
+    if (!v)
+        return error_set(ld->err, ST_NOMEM, "out of memory for %s", name);
+    dequant_row(t->type, t->data, v, n);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i])) {
+            free(v);
+            return error_set(ld->err, ST_FORMAT, "%s: tensor %s holds a NaN or an infinity",
+                             gguf_path(ld->g), name);
+        }
+    ld->w->n_params += n;
+    *ret = v;
+    return ST_OK;
+}
+
+static int spec_of(struct loader *ld, const char *name, size_t k, int role, struct quant_spec *ret)
+{
+    if (ld->precision == MODEL_FP32)
+        *ret = (struct quant_spec){0};
+    else if (ld->as_stored) {
+        int r = source_stored_spec(ld->g, name, ret, ld->err);
+        if (r != ST_OK)
+            return r;
+        if (!ret->bits) /* a matrix left in floats: the default scheme for it */
+            *ret = quant_spec_for(SCHEME_INT8, role, k, hparams_head_block(&ld->w->hp));
+    } else
+        *ret = quant_spec_for(ld->scheme, role, k, hparams_head_block(&ld->w->hp));
+    return ST_OK;
+}
+
+/* Rows of one matrix → outputs [at, at + n) of l. */
+static int load_rows(struct loader *ld, struct linear *l, size_t at, const char *name, size_t n,
+                     size_t k, const struct quant_spec *spec)
+{
+    struct source *s = NULL;
+    int8_t *q = NULL;
+    uint16_t *scales = NULL;
+    float *row = NULL;
+    size_t kp = quant_padded(spec, k);
+    int r = source_open(ld->g, name, n, k, spec, &s, ld->err);
+
+    if (r != ST_OK)
+        return r;
+    q = malloc(kp);
+    scales = malloc(kp * sizeof(*scales));
+    row = malloc(kp * sizeof(*row));
+    if (!q || !scales || !row) {
+        r = error_set(ld->err, ST_NOMEM, "out of memory for %s", name);
+        goto out;
+    }
+    for (size_t i = 0; i < n && r == ST_OK; i++) {
+        if (spec->bits) {
+            r = source_row_i8(s, i, q, scales, ld->err);
+            if (r == ST_OK)
+                linear_set_row_i8(l, at + i, q, scales);
+        } else {
+            r = source_row_f32(s, i, row, ld->err);
+            if (r == ST_OK)
+                linear_set_row_f32(l, at + i, row);
+        }
+        ld->done += k;
+        if (ld->progress->fn && i % 256 == 255)
+            ld->progress->fn(ld->progress->arg, "loading", ld->done, ld->w->n_params);
+    }
+out:
+    source_free(s);
+    free(q);
+    free(scales);
+    free(row);
+    return r;
+}
+
+struct part {
+    char name[64];
+    size_t n;
+    int role;
+};
+
+static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_t k, bool online)
+{
+    struct linear_desc d = {.n = n, .k = k, .w_bits = 32};
+
+    if (spec->bits)
+        d = (struct linear_desc){.n = n,
+                                 .k = quant_padded(spec, k),
+                                 .w_bits = spec->bits,
+                                 .group = spec->group,
+                                 .scale = SCALE_F16,
+                                 .act = ACT_DYNAMIC_GROUP,
+                                 .block_in = spec->block_in,
+                                 .online = online};
+    return d;
+}
+
+/* One linear layer out of one or more matrices that read the same input. */
+static int load_linear(struct loader *ld, struct linear *l, const struct part *parts,
+                       size_t n_parts, size_t k, bool online)
+{
+    struct quant_spec first = {0}, spec;
+    size_t n = 0, at = 0;
+    int r = ST_OK;
+
+    for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
+        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec);
+        if (r == ST_OK && i &&
+            (spec.bits != first.bits || spec.group != first.group ||
+             spec.block_in != first.block_in))
+            r = error_set(ld->err, ST_UNSUPPORTED,
+                          "%s: %s and %s read the same input in different schemes: not built",
+                          gguf_path(ld->g), parts[0].name, parts[i].name);
+        if (i == 0)
+            first = spec;
+        n += parts[i].n;
+    }
+    if (r != ST_OK)
+        return r;
+    struct linear_desc desc = desc_of(&first, n, k, online);
+    r = linear_open(l, &desc, parts[0].name, ld->err);
+    for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
+        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec);
+        if (r == ST_OK)
+            r = load_rows(ld, l, at, parts[i].name, parts[i].n, k, &spec);
+        at += parts[i].n;
+    }
+    ld->w->bytes += linear_bytes(l);
+    return r;
+}
+
+static struct part part_of(size_t layer, const char *name, size_t n, int role)
+{
+    struct part p = {.n = n, .role = role};
+    snprintf(p.name, sizeof(p.name), "blk.%zu.%s", layer, name);
+    return p;
+}
+
+/* q, k and v biases in one vector; v's is rotated as v is. None at all: NULL. */
+static int load_bias(struct loader *ld, size_t i, struct layer *layer, uint32_t v_block)
+{
+    const struct hparams *hp = &ld->w->hp;
+    const size_t q = (size_t)hp->n_head * hp->head_dim, kv = (size_t)hp->n_kv * hp->head_dim;
+    const struct part parts[3] = {part_of(i, "attn_q.bias", q, 0), part_of(i, "attn_k.bias", kv, 0),
+                                  part_of(i, "attn_v.bias", kv, 0)};
+    float *all = calloc(q + 2 * kv, sizeof(*all)), *to = all;
+    bool any = false;
+
+    if (!all)
+        return error_set(ld->err, ST_NOMEM, "out of memory for biases");
+    for (size_t p = 0; p < 3; to += parts[p].n, p++) {
+        float *v = NULL;
+        int r = load_vector(ld, parts[p].name, parts[p].n, &v);
+        if (r == ST_NOTFOUND)
+            continue;
+        if (r != ST_OK) {
+            free(all);
+            return r;
+        }
+        memcpy(to, v, parts[p].n * sizeof(*v));
+        free(v);
+        any = true;
+    }
+    source_turn(all + q + kv, kv, 1, v_block);
+    if (any)
+        layer->qkv_bias = all;
+    else
+        free(all);
+    return ST_OK;
+}
+
+static int load_layer(struct loader *ld, size_t i)
+{
+    const struct hparams *hp = &ld->w->hp;
+    struct layer *layer = &ld->w->layers[i];
+    const size_t d = hp->d_model, q = (size_t)hp->n_head * hp->head_dim,
+                 kv = (size_t)hp->n_kv * hp->head_dim;
+    const struct part qkv[3] = {part_of(i, "attn_q.weight", q, QUANT_PLAIN),
+                                part_of(i, "attn_k.weight", kv, QUANT_PLAIN),
+                                part_of(i, "attn_v.weight", kv, QUANT_V)};
+    const struct part o = part_of(i, "attn_output.weight", d, QUANT_O);
+    const struct part gu[2] = {part_of(i, "ffn_gate.weight", hp->d_ff, QUANT_PLAIN),
+                               part_of(i, "ffn_up.weight", hp->d_ff, QUANT_PLAIN)};
+    const struct part down = part_of(i, "ffn_down.weight", d, QUANT_PLAIN);
+    struct quant_spec v_spec, o_spec;
+
+    int r = load_vector(ld, part_of(i, "attn_norm.weight", d, 0).name, d, &layer->attn_norm);
+    if (r == ST_OK)
+        r = load_vector(ld, part_of(i, "ffn_norm.weight", d, 0).name, d, &layer->ffn_norm);
+    if (r == ST_OK)
+        r = spec_of(ld, qkv[2].name, d, QUANT_V, &v_spec);
+    if (r == ST_OK)
+        r = spec_of(ld, o.name, q, QUANT_O, &o_spec);
+    if (r != ST_OK)
+        return r;
+    if (v_spec.block_out && v_spec.block_out != o_spec.block_in)
+        return error_set(ld->err, ST_FORMAT, "%s: %s is rotated in blocks of %u but %s expects %u",
+                         gguf_path(ld->g), qkv[2].name, v_spec.block_out, o.name, o_spec.block_in);
+    r = load_bias(ld, i, layer, v_spec.block_out);
+    if (r == ST_OK)
+        r = load_linear(ld, &layer->qkv, qkv, 3, d, true);
+    if (r == ST_OK)
+        r = load_linear(ld, &layer->o, &o, 1, q, v_spec.block_out == 0);
+    if (r == ST_OK)
+        r = load_linear(ld, &layer->gate_up, gu, 2, d, true);
+    if (r == ST_OK)
+        r = load_linear(ld, &layer->down, &down, 1, hp->d_ff, true);
+    return r;
+}
+
+/* Which scheme the file is in, or is converted to (design.md: "What runs"). */
+static void choose_scheme(struct loader *ld)
+{
+    struct tensor_role role;
+    bool all_q8_0 = true;
+
+    ld->as_stored = gguf_key(ld->g, "octet.scheme") != NULL;
+    for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++) {
+        const struct gguf_tensor *t = gguf_find(ld->g, role.name);
+        if (role.k && t && t->type != GGUF_Q8_0)
+            all_q8_0 = false;
+    }
+    ld->scheme = all_q8_0 && !ld->as_stored ? SCHEME_Q8_0 : SCHEME_INT8;
+    ld->w->scheme = ld->precision == MODEL_FP32 ? "fp32" : quant_scheme_label(ld->scheme);
+}
+
+static int load_freqs(struct loader *ld)
+{
+    const struct hparams *hp = &ld->w->hp;
+    float *factors = NULL;
+
+    ld->w->inv_freq = calloc(hp->n_rot / 2, sizeof(double));
+    if (!ld->w->inv_freq)
+        return error_set(ld->err, ST_NOMEM, "out of memory");
+    /* llama3's scaling comes only as this tensor: divisors of the frequencies. */
+    int r = load_vector(ld, "rope_freqs.weight", hp->n_rot / 2, &factors);
+    if (r != ST_OK && r != ST_NOTFOUND)
+        return r;
+    for (size_t i = 0; i < hp->n_rot / 2; i++) {
+        double f = pow((double)hp->rope_base, -2.0 * (double)i / (double)hp->n_rot) /
+                   (double)hp->rope_scale;
+        ld->w->inv_freq[i] = factors ? f / (double)factors[i] : f;
+    }
+    free(factors);
+    return ST_OK;
+}
+
+/* Tokens are rows of the embedding; a file that quantizes it has it in octet's form. */
+static int read_vocab(const struct gguf *g, struct hparams *hp, struct error *err)
+{
+    const struct gguf_tensor *t = gguf_find(g, "token_embd.weight");
+
+    if (!t)
+        t = gguf_find(g, "token_embd.octet_q");
+    if (!t)
+        return error_set(err, ST_FORMAT, "%s: the tensor token_embd.weight is missing",
+                         gguf_path(g));
+    if (t->dims[1] > LIMIT_VOCAB)
+        return error_set(err, ST_FORMAT, "%s: %llu tokens, at most %u are allowed", gguf_path(g),
+                         (unsigned long long)t->dims[1], LIMIT_VOCAB);
+    hp->n_vocab = (uint32_t)t->dims[1];
+    return ST_OK;
+}
+
+static int count_params(struct loader *ld)
+{
+    struct tensor_role role;
+    for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++)
+        if (role.k && source_exists(ld->g, role.name))
+            ld->w->n_params += (uint64_t)role.n * role.k;
+    return ST_OK;
+}
+
+int weights_load(const struct gguf *g, enum model_precision precision,
+                 const struct model_progress *progress, struct weights *ret_weights,
+                 struct error *err)
+{
+    struct weights w = {0};
+    struct loader ld = {.g = g, .w = &w, .precision = precision, .progress = progress, .err = err};
+    struct part embed = {"token_embd.weight", 0, QUANT_PLAIN},
+                head = {"output.weight", 0, QUANT_PLAIN};
+
+    int r = hparams_read(g, &w.hp, err);
+    if (r == ST_OK)
+        r = read_vocab(g, &w.hp, err);
+    if (r == ST_OK)
+        r = weights_check_names(g, &w.hp, err);
+    if (r == ST_OK && precision == MODEL_FP32)
+        r = blas_open(err);
+    if (r != ST_OK)
+        return r;
+    choose_scheme(&ld);
+    count_params(&ld);
+    embed.n = head.n = w.hp.n_vocab;
+    w.layers = calloc(w.hp.n_layer, sizeof(*w.layers));
+    r = w.layers ? load_freqs(&ld) : error_set(err, ST_NOMEM, "out of memory");
+    if (r == ST_OK)
+        r = load_vector(&ld, "output_norm.weight", w.hp.d_model, &w.output_norm);
+    if (r == ST_OK)
+        r = load_linear(&ld, &w.embed, &embed, 1, w.hp.d_model, true);
+    if (r == ST_OK && source_exists(g, head.name))
+        r = load_linear(&ld, &w.head, &head, 1, w.hp.d_model, true);
+    for (size_t i = 0; i < w.hp.n_layer && r == ST_OK; i++)
+        r = load_layer(&ld, i);
+    if (r != ST_OK) {
+        weights_done(&w);
+        return r;
+    }
+    if (progress->fn)
+        progress->fn(progress->arg, "loading", w.n_params, w.n_params);
+    *ret_weights = w;
+    return ST_OK;
+}
+
+void weights_done(struct weights *w)
+{
+    for (size_t i = 0; w->layers && i < w->hp.n_layer; i++) {
+        struct layer *l = &w->layers[i];
+        free(l->attn_norm);
+        free(l->ffn_norm);
+        free(l->qkv_bias);
+        linear_done(&l->qkv);
+        linear_done(&l->o);
+        linear_done(&l->gate_up);
+        linear_done(&l->down);
+    }
+    free(w->layers);
+    linear_done(&w->embed);
+    linear_done(&w->head);
+    free(w->output_norm);
+    free(w->inv_freq);
+    *w = (struct weights){0};
+}
+
+const struct linear *weights_head(const struct weights *w)
+{
+    return w->head.map ? &w->head : &w->embed;
+}

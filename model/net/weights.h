@@ -1,0 +1,54 @@
+/* weights.h - the matrices and vectors of one network, packed and ready to run.
+ *
+ * Owner:   immutable after weights_load; any thread may read.
+ * Memory:  everything is copied or packed, so the file may be unmapped afterwards.
+ * Errors:  ST_FORMAT, ST_UNSUPPORTED, ST_NOMEM naming file and tensor. */
+#ifndef OCTET_MODEL_NET_WEIGHTS_H
+#define OCTET_MODEL_NET_WEIGHTS_H
+
+#include "model/format/gguf.h"
+#include "model/model.h"
+#include "model/net/hparams.h"
+#include "model/net/linear.h"
+
+struct layer {
+    float *attn_norm, *ffn_norm; /* [d_model] */
+    float *qkv_bias;             /* [n_q + 2 n_kv] (v's part rotated as v is), or NULL */
+    struct linear qkv;           /* d_model → q heads, k heads, v heads */
+    struct linear o;             /* heads → d_model */
+    struct linear gate_up;       /* d_model → gate [d_ff], up [d_ff] */
+    struct linear down;          /* d_ff → d_model */
+};
+
+struct weights {
+    struct hparams hp;
+    struct linear embed;  /* rows are tokens; the head too, if tied */
+    struct linear head;   /* untied: w_bits != 0 */
+    struct layer *layers; /* [n_layer] */
+    float *output_norm;   /* [d_model] */
+    double *inv_freq;     /* [n_rot / 2]: radians a position */
+    const char *scheme;   /* "int8-h64-g64", "q8_0", "fp32" */
+    uint64_t n_params, bytes;
+};
+
+int weights_load(const struct gguf *g, enum model_precision precision,
+                 const struct model_progress *progress, struct weights *ret_weights,
+                 struct error *err);
+void weights_done(struct weights *w);
+
+/* The head's matrix: its own, or the embedding. */
+const struct linear *weights_head(const struct weights *w);
+
+/* The list of tensor names that a network of these numbers has, one at a time; NULL after the last.
+ * Used to refuse a file with tensors that this graph would silently not use. */
+struct tensor_role {
+    char name[64];
+    size_t n, k; /* k = 0: a vector of n */
+    int role;    /* enum quant_role for matrices */
+    bool optional;
+};
+bool weights_tensor_at(const struct hparams *hp, size_t i, struct tensor_role *ret_role);
+/* Every tensor of the file is one of those, and those that must be there are. */
+int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err);
+
+#endif

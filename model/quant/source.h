@@ -1,0 +1,58 @@
+/* source.h - one weight matrix of a file, as rows of floats or as rows of integers of a wanted
+ * spec.
+ *
+ * The one way from a file's tensors to weights: the loader, the converter at load and `octet
+ * quantize` all read through it, so a file that was quantized first and one that is converted while
+ * loading give the same bytes.
+ *
+ * Owner:   one thread at a time (rows go through the source's scratch).
+ * Memory:  scratch of a few rows; a v matrix whose head rotation changes is held whole as f32 while
+ * open. Errors:  at open: ST_NOTFOUND (no such tensor), ST_FORMAT (shape), ST_UNSUPPORTED,
+ * ST_NOMEM. Rows: ST_FORMAT for NaN, infinity or a scale that f16 cannot hold, naming the tensor.
+ */
+#ifndef OCTET_MODEL_QUANT_SOURCE_H
+#define OCTET_MODEL_QUANT_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/status.h"
+#include "model/format/gguf.h"
+#include "model/quant/spec.h"
+
+struct source;
+
+/* Rounding error of the rows that were quantized so far. */
+struct source_noise {
+    double signal, noise; /* sums of squares */
+    uint64_t n_weights;
+};
+
+/* name: "blk.0.attn_q.weight"; its quantized form in octet's own files is found by itself. n x k is
+ * the shape it must have (k unpadded). want: the spec rows are asked in; bits 0 for floats. */
+int source_open(const struct gguf *g, const char *name, size_t n, size_t k,
+                const struct quant_spec *want, struct source **ret_source, struct error *err);
+void source_free(struct source *s);
+
+/* Row i in the original space (no rotation): out[k]. */
+int source_row_f32(struct source *s, size_t i, float *out, struct error *err);
+/* Row i in the wanted spec: q[padded k], scales as f16 bits [padded k / group]. */
+int source_row_i8(struct source *s, size_t i, int8_t *q, uint16_t *scales, struct error *err);
+const struct source_noise *source_noise(const struct source *s);
+
+/* The spec that the file itself stores the matrix in: bits 0 for a float or a foreign quantized
+ * type. */
+int source_stored_spec(const struct gguf *g, const char *name, struct quant_spec *ret_spec,
+                       struct error *err);
+/* Is there such a matrix, in any form? */
+bool source_exists(const struct gguf *g, const char *name);
+
+/* Names in octet's own files: "blk.0.attn_q.weight" → "blk.0.attn_q.octet_q" and ".octet_scale". */
+int source_octet_names(const char *name, char q[static 256], char scale[static 256]);
+
+/* x[n] (or rows x[n][k]) times the Hadamard blocks along n: how a v matrix and its bias are
+ * rotated; its own inverse. */
+void source_turn(float *x, size_t n, size_t k, size_t block);
+
+#endif
