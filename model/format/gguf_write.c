@@ -198,7 +198,7 @@ static int cannot_write(const struct gguf_writer *w, struct error *err)
 
 static int write_bytes(struct gguf_writer *w, const void *data, size_t n, struct error *err)
 {
-    return fwrite(data, 1, n, w->file) == n ? ST_OK : cannot_write(w, err);
+    return n == 0 || fwrite(data, 1, n, w->file) == n ? ST_OK : cannot_write(w, err);
 }
 
 static int write_padding(struct gguf_writer *w, uint64_t after, struct error *err)
