@@ -1,6 +1,8 @@
-/* replay.c - a main() for builds without libFuzzer: run the target once on every file of every folder in argv.
+/* replay.c - a main() for builds without libFuzzer: run the target once on every file of every
+ * folder in argv.
  *
- * Fails when a path can't be read and when nothing was run, so that an emptied corpus is noticed. */
+ * Fails when a path can't be read and when nothing was run, so that an emptied corpus is noticed.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
