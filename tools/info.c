@@ -1,0 +1,50 @@
+/* octet info - what is in a model file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "tools/cli.h"
+
+#define NAME "octet info"
+
+struct values {
+    bool json;
+};
+
+static const struct flag FLAGS[] = {
+    {.name = "json",
+     .type = FLAG_BOOL,
+     .offset = offsetof(struct values, json),
+     .help = "one JSON document on stdout"},
+};
+
+static const struct flag_table TABLE = {
+    .usage = "octet info FILE [--json]",
+    .about = "Show a model file's architecture, tensors, quantization and recorded quality.",
+    .flags = FLAGS,
+    .n_flags = sizeof(FLAGS) / sizeof(FLAGS[0]),
+    .min_args = 1,
+    .max_args = 1,
+};
+
+int cmd_info(int argc, char *const *argv)
+{
+    struct values values = {0};
+    struct flags_result given;
+    struct error err = {{0}};
+    char *text = NULL;
+    size_t len;
+    int r, ended;
+
+    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+        return ended;
+    r = model_describe(given.args[0], values.json, &text, &err);
+    if (r != ST_OK)
+        return cli_failed(NAME, r, &err);
+    len = fputs(text, stdout) < 0 ? 0 : strlen(text);
+    if (len && text[len - 1] != '\n')
+        fputc('\n', stdout);
+    free(text);
+    return cli_finish(NAME);
+}
