@@ -1,5 +1,6 @@
 #include "api/json_body.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -10,8 +11,8 @@
 struct walk {
     bool in_string, escaped;
     size_t depth, containers, members;
-    size_t string_at; /* where the latest string of depth 1 began, quote included */
-    size_t string_end;
+    size_t string_at, string_end; /* quotes of the latest whole string of depth 1 */
+    size_t key_at, key_end;       /* of the latest that a colon followed */
 };
 
 static void walk_step(struct walk *w, const char *body, size_t at)
@@ -46,6 +47,10 @@ static void walk_step(struct walk *w, const char *body, size_t at)
         break;
     case ':':
         w->members++;
+        if (w->depth == 1) {
+            w->key_at = w->string_at;
+            w->key_end = w->string_end;
+        }
         break;
     default:
         break;
@@ -81,28 +86,25 @@ static int check_shape(const char *body, size_t len, struct api_error *err)
     return ST_OK;
 }
 
-/* The latest key of the outer object before a byte, "" if it is not a plain name. */
-static void key_before(const char *body, size_t before, char *out, size_t cap)
+/* The latest key of the outer object before a byte, "" if it is not a plain name. With its colon
+ * not yet read the latest string is it. */
+static void key_before(const char *body, size_t before, bool colon_read, char *out, size_t cap)
 {
     struct walk w = {0};
-    size_t n;
+    size_t at, n;
 
     out[0] = '\0';
     for (size_t i = 0; i < before; i++)
         walk_step(&w, body, i);
-    if (w.string_end <= w.string_at)
+    at = colon_read ? w.key_at : w.string_at;
+    n = (colon_read ? w.key_end : w.string_end) - at;
+    if (n < 2 || n > cap) /* the first quote is counted */
         return;
-    n = w.string_end - w.string_at - 1;
-    for (size_t i = 0; i < n; i++) {
-        char c = body[w.string_at + 1 + i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '_'))
+    for (size_t i = 1; i < n; i++)
+        if (!isalnum((unsigned char)body[at + i]) && body[at + i] != '_')
             return;
-    }
-    if (n >= cap)
-        return;
-    memcpy(out, body + w.string_at + 1, n);
-    out[n] = '\0';
+    memcpy(out, body + at + 1, n - 1);
+    out[n - 1] = '\0';
 }
 
 /* jansson's own words without the piece of the body that it quotes: errors are logged, prompts
@@ -117,10 +119,13 @@ static int plain_words(const json_error_t *why)
 static int explain(const char *body, size_t len, const json_error_t *why, struct api_error *err)
 {
     size_t at = why->position > 0 ? (size_t)why->position : 0;
+    enum json_error_code code = json_error_code(why);
     char key[64];
 
-    key_before(body, at < len ? at : len, key, sizeof(key));
-    switch (json_error_code(why)) {
+    key_before(body, at < len ? at : len, code != json_error_duplicate_key, key, sizeof(key));
+    if (code == json_error_null_byte_in_key)
+        key[0] = '\0'; /* that would be the one before */
+    switch (code) {
     case json_error_out_of_memory:
         api_error_set(err, API_INTERNAL, NULL, "out of memory reading the body: try again later");
         return ST_NOMEM;
@@ -134,8 +139,8 @@ static int explain(const char *body, size_t len, const json_error_t *why, struct
         break;
     case json_error_duplicate_key:
         api_error_set(err, API_DUPLICATE_FIELD, key,
-                      "%s%sappears twice near byte %zu: give each key once", key[0] ? key : "a key",
-                      " ", at);
+                      "%s appears twice near byte %zu: give each key once", key[0] ? key : "a key",
+                      at);
         break;
     case json_error_numeric_overflow:
         api_error_set(err, API_OUT_OF_RANGE, key,

@@ -132,8 +132,8 @@ static const struct flag FLAGS[] = {
 
 static const struct flag_table TABLE = {
     .usage = "octetd --model FILE [options]",
-    .about = "Serves an INT8 language model over HTTP. An option is also a key of --config and "
-             "OCTET_NAME.",
+    .about = "Serves an INT8 language model over HTTP. An option such as --max-batch 8 is also "
+             "OCTET_MAX_BATCH=8 in the environment and \"max-batch\": 8 in a --config file.",
     .flags = FLAGS,
     .n_flags = sizeof(FLAGS) / sizeof(FLAGS[0]),
 };
