@@ -1,0 +1,335 @@
+#include "server/batch.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/clock.h"
+
+int batch_open(struct batch *batch, const struct model *model, const struct runner_opts *opts,
+               struct metrics *metrics, struct queue *outbox, struct error *err)
+{
+    *batch = (struct batch){.model = model, .metrics = metrics, .outbox = outbox};
+    int r = runner_open(model, opts, &batch->runner, err);
+    if (r != ST_OK)
+        return r;
+
+    const struct runner_info *info = runner_info(batch->runner);
+    struct sched_limits limits = {.max_seqs = info->max_seqs,
+                                  .max_rows = info->max_rows,
+                                  .page_tokens = info->page_tokens,
+                                  .n_pages = info->n_pages};
+    batch->rows = calloc(info->max_rows, sizeof(*batch->rows));
+    batch->jobs = calloc(info->max_seqs, sizeof(*batch->jobs));
+    batch->job_request = calloc(info->max_seqs, sizeof(*batch->job_request));
+    if (!batch->rows || !batch->jobs || !batch->job_request ||
+        sched_open(&batch->sched, &limits) != ST_OK)
+        return error_set(err, ST_NOMEM, "no memory for a batch of %u rows", info->max_rows);
+    metrics_set(metrics, GAUGE_KV_PAGES, info->n_pages);
+    return ST_OK;
+}
+
+void batch_done(struct batch *batch)
+{
+    sched_done(&batch->sched);
+    free(batch->rows);
+    free(batch->jobs);
+    free(batch->job_request);
+    runner_free(batch->runner);
+    *batch = (struct batch){0};
+}
+
+bool batch_is_empty(const struct batch *batch)
+{
+    return batch->sched.running.n + batch->sched.waiting.n == 0;
+}
+
+struct request *batch_request(struct sched_item *item)
+{
+    return (struct request *)((char *)item - offsetof(struct request, item));
+}
+
+static void set_gauges(struct batch *batch)
+{
+    const struct sched *sched = &batch->sched;
+
+    metrics_set(batch->metrics, GAUGE_RUNNING, sched->running.n);
+    metrics_set(batch->metrics, GAUGE_KV_PAGES_USED, sched->limits.n_pages - sched->pages_free);
+}
+
+void batch_join(struct batch *batch, struct request *request)
+{
+    sched_add(&batch->sched, &request->item, request->n_prompt);
+}
+
+static void give_back_pages(struct batch *batch, struct request *request)
+{
+    if (request->has_seq)
+        runner_seq_free(batch->runner, request->seq);
+    request->has_seq = false;
+}
+
+void batch_leave(struct batch *batch, struct request *request, uint64_t now_us)
+{
+    assert(request->outcome != OUTCOME_OPEN);
+    sched_remove(&batch->sched, &request->item);
+    give_back_pages(batch, request);
+    sampler_free(request->sampler);
+    detok_free(request->detok);
+    request->sampler = NULL;
+    request->detok = NULL;
+    request->ended_us = now_us;
+    if (request->outcome == OUTCOME_FINISHED && request->stage != STAGE_STREAM)
+        request_move(request, STAGE_STREAM, now_us);
+    set_gauges(batch);
+    request_hand(request, OWNER_ENGINE, OWNER_LOOP);
+    queue_put(batch->outbox, &request->home_event.mail);
+}
+
+/* What was held back as half a character or half a stop string goes out after all. */
+static void flush_text(struct request *request)
+{
+    const char *text;
+    size_t len;
+
+    if (detok_finish(request->detok, &text, &len) != ST_OK ||
+        buf_put(&request->text, text, len) != ST_OK)
+        request_fail(request, API_INTERNAL, "no memory for the answer's text.");
+}
+
+void batch_overdue(struct request *request, bool closing)
+{
+    if (request->n_made > 0) {
+        flush_text(request);
+        request_finish(request, FINISH_DEADLINE);
+    } else if (closing) {
+        request_fail(request, API_DRAINING, "the server is closing; try another one.");
+    } else {
+        api_error_deadline(&request->error, request->timeout_ms);
+        request_failed(request);
+    }
+}
+
+/* First time: make what draws and shows its tokens. */
+static int open_tools(struct batch *batch, struct request *request)
+{
+    const struct completion_req *ask = &request->ask;
+    struct sampler_opts opts = {.temperature = (float)ask->temperature,
+                                .top_k = (uint32_t)ask->top_k,
+                                .top_p = (float)ask->top_p,
+                                .min_p = (float)ask->min_p,
+                                .repetition_penalty = (float)ask->repetition_penalty,
+                                .seed = request->seed,
+                                .ban_end = ask->ignore_eos};
+    int r = sampler_open(batch->model, &opts, &request->sampler);
+
+    for (uint32_t i = 0; r == ST_OK && i < request->n_prompt; i++)
+        r = sampler_accept(request->sampler, request->ids[i]);
+    if (r == ST_OK)
+        r = detok_open(batch->model, (const char *const *)ask->stops, ask->n_stops,
+                       &request->detok);
+    return r;
+}
+
+static void admit(struct batch *batch, struct request *request, uint64_t now_us)
+{
+    int r = runner_seq_new(batch->runner, &request->seq);
+
+    request->has_seq = r == ST_OK;
+    if (r == ST_OK && !request->sampler)
+        r = open_tools(batch, request);
+    if (r != ST_OK)
+        request_fail(request, API_INTERNAL, "the request could not start: %s.", status_name(r));
+    request_move(request, STAGE_BATCH, now_us);
+    if (request->admitted_us)
+        return; /* it was preempted and is back */
+    request->admitted_us = now_us;
+    metrics_add(batch->metrics, COUNT_PROMPT_TOKENS, request->n_prompt);
+    queue_put(batch->outbox, &request->admitted_event.mail);
+}
+
+static void preempt(struct batch *batch, struct request *request, uint64_t now_us)
+{
+    give_back_pages(batch, request);
+    if (request->stage != STAGE_BATCH)
+        request_move(request, STAGE_BATCH, now_us); /* it was about to be in this step */
+    request_move(request, STAGE_ADMIT, now_us);
+    metrics_add(batch->metrics, COUNT_PREEMPTIONS, 1);
+}
+
+/* The rows of one slice; false: the request failed and has none. */
+static bool put_rows(struct batch *batch, const struct sched_slice *slice, size_t *n_rows,
+                     uint64_t now_us)
+{
+    struct request *request = batch_request(slice->item);
+
+    if (request->outcome != OUTCOME_OPEN)
+        return false;
+    /* The schedule counted these pages as free, so not getting them is a bug of ours. */
+    int r = runner_seq_reserve(batch->runner, request->seq, slice->item->n_tokens);
+    assert(r == ST_OK || r == ST_NOMEM);
+    if (r != ST_OK) {
+        request_fail(request, API_INTERNAL, "no memory for the keys and values of the request.");
+        return false;
+    }
+    if (request->stage != STAGE_BATCH)
+        request_move(request, STAGE_BATCH, now_us);
+    for (uint32_t i = 0; i < slice->n; i++) {
+        uint32_t pos = slice->first + i;
+        batch->rows[(*n_rows)++] = (struct batch_row){.token = request->ids[pos],
+                                                      .seq = request->seq,
+                                                      .pos = pos,
+                                                      .logits = slice->logits && i + 1 == slice->n};
+    }
+    request_move(request, STAGE_FORWARD, now_us);
+    return true;
+}
+
+/* After the network ran: those with logits get a sampling job, the others have chunks to come. */
+static void make_jobs(struct batch *batch, const struct sched_plan *plan, uint64_t now_us)
+{
+    size_t row = 0;
+
+    batch->n_jobs = 0;
+    for (uint32_t i = 0; i < plan->n_slices; i++) {
+        const struct sched_slice *slice = &plan->slices[i];
+        struct request *request = batch_request(slice->item);
+
+        if (request->outcome != OUTCOME_OPEN)
+            continue;
+        row += slice->n;
+        if (!slice->logits) {
+            request_move(request, STAGE_BATCH, now_us);
+            continue;
+        }
+        request_move(request, STAGE_SAMPLE, now_us);
+        batch->job_request[batch->n_jobs] = request;
+        batch->jobs[batch->n_jobs++] = (struct sample_job){
+            .sampler = request->sampler, .logits = runner_logits(batch->runner, row - 1)};
+    }
+}
+
+/* To the client at once if it streams, else to the whole answer. */
+static void emit(struct batch *batch, struct request *request, const char *text, size_t len)
+{
+    struct event *event;
+
+    if (len == 0)
+        return;
+    if (!request->ask.stream) {
+        if (buf_put(&request->text, text, len) != ST_OK)
+            request_fail(request, API_INTERNAL, "no memory for the answer's text.");
+        return;
+    }
+    event = malloc(sizeof(*event) + len);
+    if (!event) {
+        request_fail(request, API_INTERNAL, "no memory for a piece of the answer.");
+        return;
+    }
+    char *copy = (char *)(event + 1);
+    memcpy(copy, text, len);
+    *event = (struct event){.kind = EVENT_TEXT, .request = request, .text = copy, .len = len};
+    queue_put(batch->outbox, &event->mail);
+}
+
+/* One token more: count it, show it, see whether it was the last. */
+static void token_drawn(struct batch *batch, struct request *request, int32_t id, uint64_t now_us)
+{
+    const char *text;
+    size_t len;
+    int stop;
+
+    if (request->first_us == 0) {
+        request->first_us = now_us;
+        metrics_observe(batch->metrics, LATENCY_FIRST_TOKEN, now_us - request->created_us);
+    } else {
+        metrics_observe(batch->metrics, LATENCY_INTER_TOKEN, now_us - request->last_us);
+    }
+    request->last_us = now_us;
+    request->ids[request->n_prompt + request->n_made++] = id;
+    metrics_add(batch->metrics, COUNT_GENERATION_TOKENS, 1);
+
+    if (model_is_end(batch->model, id)) {
+        request->stop_kind = STOP_TOKEN;
+        request->stop_token = id;
+        flush_text(request);
+        request_finish(request, FINISH_STOP);
+        return;
+    }
+    if (detok_push(request->detok, id, &text, &len, &stop) != ST_OK) {
+        request_fail(request, API_INTERNAL, "no memory for the answer's text.");
+        return;
+    }
+    emit(batch, request, text, len);
+    if (stop >= 0) {
+        request->stop_kind = STOP_STRING;
+        request->stop_index = (size_t)stop;
+        request_finish(request, FINISH_STOP);
+    } else if (request->n_made == request->max_tokens) {
+        flush_text(request);
+        request_finish(request, FINISH_LENGTH);
+    }
+}
+
+static void finish_jobs(struct batch *batch)
+{
+    uint64_t now_us = clock_us();
+
+    for (uint32_t i = 0; i < batch->n_jobs; i++) {
+        struct request *request = batch->job_request[i];
+
+        request_move(request, STAGE_DETOK, now_us);
+        if (batch->jobs[i].status == ST_OK)
+            token_drawn(batch, request, batch->jobs[i].id, now_us);
+        else
+            request_fail(request, API_INTERNAL, "no token could be drawn: %s.",
+                         status_name(batch->jobs[i].status));
+        request_move(request, STAGE_STREAM, now_us);
+        if (request->outcome == OUTCOME_OPEN)
+            sched_grow(&batch->sched, &request->item);
+    }
+}
+
+/* Requests that ended in this step go home. */
+static void send_home(struct batch *batch, const struct sched_plan *plan)
+{
+    uint64_t now_us = clock_us();
+
+    for (uint32_t i = 0; i < plan->n_slices; i++) {
+        struct request *request = batch_request(plan->slices[i].item);
+        if (request->outcome != OUTCOME_OPEN)
+            batch_leave(batch, request, now_us);
+    }
+}
+
+void batch_step(struct batch *batch)
+{
+    uint64_t began_us = clock_us();
+    const struct sched_plan *plan = sched_step(&batch->sched);
+    size_t n_rows = 0;
+    int r = ST_OK;
+
+    for (uint32_t i = 0; i < plan->n_preempted; i++)
+        preempt(batch, batch_request(plan->preempted[i]), began_us);
+    for (uint32_t i = 0; i < plan->n_admitted; i++)
+        admit(batch, batch_request(plan->admitted[i]), began_us);
+    set_gauges(batch);
+    for (uint32_t i = 0; i < plan->n_slices; i++)
+        put_rows(batch, &plan->slices[i], &n_rows, began_us);
+
+    if (n_rows > 0)
+        r = runner_step(batch->runner, batch->rows, n_rows);
+    for (uint32_t i = 0; r != ST_OK && i < plan->n_slices; i++)
+        request_fail(batch_request(plan->slices[i].item), API_INTERNAL, "the step failed: %s.",
+                     status_name(r));
+    sched_commit(&batch->sched);
+    make_jobs(batch, plan, clock_us());
+    if (batch->n_jobs > 0)
+        runner_sample(batch->runner, batch->jobs, batch->n_jobs);
+    finish_jobs(batch);
+    send_home(batch, plan);
+    metrics_add(batch->metrics, COUNT_STEPS, 1);
+    metrics_add(batch->metrics, COUNT_STEP_ROWS, n_rows);
+    metrics_observe(batch->metrics, LATENCY_STEP, clock_us() - began_us);
+}

@@ -1,0 +1,168 @@
+#include "server/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "config/cpus.h"
+#include "server/batch.h"
+#include "server/clock.h"
+
+struct engine {
+    struct engine_opts opts;
+    pthread_t thread;
+    struct queue inbox, outbox;
+    /* Set by the loop, read by the thread once a step; relaxed, since queue_poke() orders them. */
+    atomic_bool stop, cut;
+
+    struct event loaded_event;
+    int loaded; /* status of loading; written before loaded_event is put, constant afterwards */
+    struct error loaded_err;
+    struct model *model;
+    struct batch batch;
+};
+
+static int load(struct engine *engine)
+{
+    struct runner_opts opts = engine->opts.runner;
+    int r = model_open(&engine->opts.model, &engine->model, &engine->loaded_err);
+
+    if (r != ST_OK)
+        return r;
+    if (opts.kv_bytes == 0) {
+        uint64_t left = memory_available(NULL);
+        opts.kv_bytes = left == UINT64_MAX ? 0 : left / 2;
+    }
+    return batch_open(&engine->batch, engine->model, &opts, engine->opts.metrics, &engine->outbox,
+                      &engine->loaded_err);
+}
+
+/* Those whose client left, whose time is up, or all of them when the drain is over. */
+static void sweep_list(struct engine *engine, const struct sched_list *list, uint64_t now_us)
+{
+    bool cut = atomic_load_explicit(&engine->cut, memory_order_relaxed);
+    struct sched_item *next;
+
+    for (struct sched_item *item = list->head; item; item = next) {
+        struct request *request = batch_request(item);
+
+        next = item->next;
+        if (atomic_load_explicit(&request->cancelled, memory_order_relaxed))
+            request_cancel(request);
+        else if (cut || (request->deadline_us && now_us >= request->deadline_us))
+            batch_overdue(request, cut);
+        if (request->outcome != OUTCOME_OPEN)
+            batch_leave(&engine->batch, request, now_us);
+    }
+}
+
+static void take_in(struct engine *engine, struct mail *mail)
+{
+    for (struct mail *next; mail; mail = next) {
+        struct event *event = (struct event *)mail;
+
+        next = mail->next;
+        assert(event->request->owner == OWNER_ENGINE);
+        batch_join(&engine->batch, event->request);
+    }
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *engine = arg;
+
+    engine->loaded = load(engine);
+    engine->loaded_event = (struct event){.kind = EVENT_LOADED};
+    queue_put(&engine->outbox, &engine->loaded_event.mail);
+    if (engine->loaded != ST_OK)
+        return NULL;
+
+    for (;;) {
+        bool idle = batch_is_empty(&engine->batch);
+
+        take_in(engine, idle ? queue_wait(&engine->inbox) : queue_take(&engine->inbox));
+        if (batch_is_empty(&engine->batch)) {
+            if (atomic_load_explicit(&engine->stop, memory_order_relaxed))
+                return NULL;
+            continue;
+        }
+        uint64_t now_us = clock_us();
+        sweep_list(engine, &engine->batch.sched.running, now_us);
+        sweep_list(engine, &engine->batch.sched.waiting, now_us);
+        if (!batch_is_empty(&engine->batch))
+            batch_step(&engine->batch);
+    }
+}
+
+int engine_start(const struct engine_opts *opts, struct engine **ret_engine, struct error *err)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+
+    if (!engine)
+        return error_set(err, ST_NOMEM, "no memory for the engine");
+    engine->opts = *opts;
+    engine->loaded = ST_INTERNAL;
+    if (queue_init(&engine->inbox, NULL, NULL) != ST_OK)
+        goto no_inbox;
+    if (queue_init(&engine->outbox, opts->wake, opts->wake_arg) != ST_OK)
+        goto no_outbox;
+    if (pthread_create(&engine->thread, NULL, engine_main, engine) != 0)
+        goto no_thread;
+    *ret_engine = engine;
+    return ST_OK;
+
+no_thread:
+    queue_done(&engine->outbox);
+no_outbox:
+    queue_done(&engine->inbox);
+no_inbox:
+    free(engine);
+    return error_set(err, ST_NOMEM, "the engine's thread can't be started");
+}
+
+void engine_stop(struct engine *engine)
+{
+    if (!engine)
+        return;
+    atomic_store_explicit(&engine->stop, true, memory_order_relaxed);
+    queue_poke(&engine->inbox);
+    pthread_join(engine->thread, NULL);
+    batch_done(&engine->batch);
+    model_free(engine->model);
+    queue_done(&engine->outbox);
+    queue_done(&engine->inbox);
+    free(engine);
+}
+
+struct queue *engine_outbox(struct engine *engine)
+{
+    return &engine->outbox;
+}
+
+int engine_loaded(const struct engine *engine, struct error *ret_err)
+{
+    *ret_err = engine->loaded_err;
+    return engine->loaded;
+}
+
+const struct model *engine_model(const struct engine *engine)
+{
+    return engine->model;
+}
+
+const struct runner_info *engine_info(const struct engine *engine)
+{
+    return runner_info(engine->batch.runner);
+}
+
+void engine_submit(struct engine *engine, struct request *request)
+{
+    /* The home event doubles as the ticket in: a request is in one queue at a time. */
+    request_hand(request, OWNER_LOOP, OWNER_ENGINE);
+    queue_put(&engine->inbox, &request->home_event.mail);
+}
+
+void engine_cut(struct engine *engine)
+{
+    atomic_store_explicit(&engine->cut, true, memory_order_relaxed);
+    queue_poke(&engine->inbox);
+}
