@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Sums run in LANES floats, which compilers turn into vectors without being allowed to reorder, and
- * go over into a double every BLOCK elements: 32 additions a lane. */
+ * go over into a double after BLOCK elements: 32 additions a lane. */
 #define LANES 16
 #define BLOCK 512
 
@@ -37,12 +37,27 @@ static inline float exp_neg(float x)
     return e * scale;
 }
 
-static double add_lanes(const float *lanes)
+/* e[i] = exp(x[i] - max), i < n */
+static void exp_block(const float *restrict x, size_t n, float max, float *restrict e)
 {
-    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        e[i] = exp_neg(x[i] - max);
+}
 
+/* Sum of n <= BLOCK floats. */
+static double sum_block(const float *x, size_t n)
+{
+    float lanes[LANES] = {0};
+    double sum = 0;
+    size_t i;
+
+    for (i = 0; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            lanes[j] += x[i + j];
     for (size_t j = 0; j < LANES; j++)
         sum += (double)lanes[j];
+    for (; i < n; i++)
+        sum += (double)x[i];
     return sum;
 }
 
@@ -71,38 +86,37 @@ static float row_max(const float *x, size_t n, size_t *ret_at)
 /* sum_i exp(x_i - max) */
 static double sum_exp(const float *x, size_t n, float max)
 {
+    float e[BLOCK];
     double sum = 0;
 
     for (size_t start = 0; start < n; start += BLOCK) {
-        size_t end = n - start < BLOCK ? n : start + BLOCK, i;
-        float lanes[LANES] = {0};
-        for (i = start; i + LANES <= end; i += LANES)
-            for (size_t j = 0; j < LANES; j++)
-                lanes[j] += exp_neg(x[i + j] - max);
-        for (; i < end; i++)
-            lanes[0] += exp_neg(x[i] - max);
-        sum += add_lanes(lanes);
+        size_t len = n - start < BLOCK ? n - start : BLOCK;
+        exp_block(x + start, len, max, e);
+        sum += sum_block(e, len);
     }
     return sum;
 }
 
-/* sum_i exp(r_i - r_max) ((r_i - r_max) - (x_i - x_max)): the KL divergence before its
- * normalization. Both differences are small or negative, so floats lose nothing that counts. */
-static double sum_cross(const float *r, float r_max, const float *x, float x_max, size_t n)
+/* What a reference's row r and a model's row x have to do with each other: sum_i e_i and sum_i e_i
+ * ((r_i - r_max) - (x_i - x_max)) with e_i = exp(r_i - r_max). The second is the KL divergence
+ * before its normalization; both differences are small or negative, so floats lose nothing that
+ * counts. */
+static void sum_cross(const float *r, float r_max, const float *x, float x_max, size_t n,
+                      double *ret_sum, double *ret_cross)
 {
-    double sum = 0;
+    float e[BLOCK];
+    double sum = 0, cross = 0;
 
     for (size_t start = 0; start < n; start += BLOCK) {
-        size_t end = n - start < BLOCK ? n : start + BLOCK, i;
-        float lanes[LANES] = {0};
-        for (i = start; i + LANES <= end; i += LANES)
-            for (size_t j = 0; j < LANES; j++)
-                lanes[j] += exp_neg(r[i + j] - r_max) * ((r[i + j] - r_max) - (x[i + j] - x_max));
-        for (; i < end; i++)
-            lanes[0] += exp_neg(r[i] - r_max) * ((r[i] - r_max) - (x[i] - x_max));
-        sum += add_lanes(lanes);
+        size_t len = n - start < BLOCK ? n - start : BLOCK;
+        exp_block(r + start, len, r_max, e);
+        sum += sum_block(e, len);
+        for (size_t i = 0; i < len; i++)
+            e[i] *= (r[start + i] - r_max) - (x[start + i] - x_max);
+        cross += sum_block(e, len);
     }
-    return sum;
+    *ret_sum = sum;
+    *ret_cross = cross;
 }
 
 void eval_score_row(const float *logits, const float *ref, size_t n, int32_t next,
@@ -111,16 +125,16 @@ void eval_score_row(const float *logits, const float *ref, size_t n, int32_t nex
     struct eval_score score = {0};
     size_t top, ref_top;
     float max = row_max(logits, n, &top), ref_max;
-    double sum = sum_exp(logits, n, max), ref_sum;
+    double sum = sum_exp(logits, n, max), ref_sum, cross;
 
     score.nll = log(sum) - ((double)logits[next] - (double)max);
     if (ref) {
         ref_max = row_max(ref, n, &ref_top);
-        ref_sum = sum_exp(ref, n, ref_max);
+        sum_cross(ref, ref_max, logits, max, n, &ref_sum, &cross);
         score.ref_nll = log(ref_sum) - ((double)ref[next] - (double)ref_max);
         /* log p_ref - log p = (r - r_max - log R) - (x - x_max - log S), weighted by exp(r - r_max)
          * / R */
-        score.kld = sum_cross(ref, ref_max, logits, max, n) / ref_sum - (log(ref_sum) - log(sum));
+        score.kld = cross / ref_sum - (log(ref_sum) - log(sum));
         score.dp = exp(-score.nll) - exp(-score.ref_nll);
         score.same_top = top == ref_top;
     }
