@@ -22,12 +22,10 @@ static const struct {
     [API_CONTEXT_LENGTH] = {400, "context_length_exceeded", "invalid_request_error"},
     [API_TOKEN_OUT_OF_VOCAB] = {400, "token_out_of_vocabulary", "invalid_request_error"},
     [API_BAD_REQUEST] = {400, "bad_request", "invalid_request_error"},
-    [API_INVALID_KEY] = {401, "invalid_api_key", "authentication_error"},
     [API_MODEL_NOT_FOUND] = {404, "model_not_found", "not_found_error"},
     [API_ROUTE_NOT_FOUND] = {404, "route_not_found", "not_found_error"},
     [API_METHOD_NOT_ALLOWED] = {405, "method_not_allowed", "invalid_request_error"},
     [API_REQUEST_TIMEOUT] = {408, "request_timeout", "timeout_error"},
-    [API_LENGTH_REQUIRED] = {411, "length_required", "invalid_request_error"},
     [API_BODY_TOO_LARGE] = {413, "body_too_large", "invalid_request_error"},
     [API_UNSUPPORTED_MEDIA] = {415, "unsupported_media_type", "invalid_request_error"},
     [API_QUEUE_FULL] = {429, "queue_full", "overloaded_error"},
@@ -59,12 +57,11 @@ const char *http_reason(int http_status)
         int status;
         const char *reason;
     } reasons[] = {
-        {400, "Bad Request"},       {401, "Unauthorized"},
-        {404, "Not Found"},         {405, "Method Not Allowed"},
-        {408, "Request Timeout"},   {411, "Length Required"},
-        {413, "Content Too Large"}, {415, "Unsupported Media Type"},
-        {429, "Too Many Requests"}, {500, "Internal Server Error"},
-        {501, "Not Implemented"},   {503, "Service Unavailable"},
+        {400, "Bad Request"},        {404, "Not Found"},
+        {405, "Method Not Allowed"}, {408, "Request Timeout"},
+        {413, "Content Too Large"},  {415, "Unsupported Media Type"},
+        {429, "Too Many Requests"},  {500, "Internal Server Error"},
+        {501, "Not Implemented"},    {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
     };
 

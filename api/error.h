@@ -24,12 +24,10 @@ enum api_code {
     API_CONTEXT_LENGTH,     /* 400 context_length_exceeded */
     API_TOKEN_OUT_OF_VOCAB, /* 400 */
     API_BAD_REQUEST,        /* 400: HTTP itself is malformed (two Content-Length, say) */
-    API_INVALID_KEY,        /* 401 */
     API_MODEL_NOT_FOUND,    /* 404 */
     API_ROUTE_NOT_FOUND,    /* 404 */
     API_METHOD_NOT_ALLOWED, /* 405, with Allow */
     API_REQUEST_TIMEOUT,    /* 408: headers or body did not arrive in time */
-    API_LENGTH_REQUIRED,    /* 411 */
     API_BODY_TOO_LARGE,     /* 413 */
     API_UNSUPPORTED_MEDIA,  /* 415 */
     API_QUEUE_FULL,         /* 429, with Retry-After */
