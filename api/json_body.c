@@ -126,6 +126,7 @@ static int explain(const char *body, size_t len, const json_error_t *why, struct
     if (code == json_error_null_byte_in_key)
         key[0] = '\0'; /* that would be the one before */
     switch (code) {
+    case json_error_unknown: /* jansson says nothing where an allocation failed */
     case json_error_out_of_memory:
         api_error_set(err, API_INTERNAL, NULL, "out of memory reading the body: try again later");
         return ST_NOMEM;
@@ -165,7 +166,7 @@ static int explain(const char *body, size_t len, const json_error_t *why, struct
 
 int json_body_load(const char *body, size_t len, json_t **ret_object, struct api_error *err)
 {
-    json_error_t why;
+    json_error_t why = {0}; /* jansson leaves the code unset in some failures */
     json_t *object;
     size_t start = 0;
     int r;
