@@ -13,6 +13,7 @@ START_TEST(grows_to_its_maximum_and_not_beyond)
     for (int i = 0; i < 1000; i++)
         ck_assert_int_eq(buf_put(&buf, "x", 1), ST_OK);
     ck_assert_uint_eq(buf.len, 1000);
+    ck_assert_uint_le(buf.cap, 1001); /* not doubled past it */
     ck_assert_int_eq(buf.data[1000], '\0');
     ck_assert_int_eq(buf_put(&buf, "x", 1), ST_TOOLONG);
     ck_assert_uint_eq(buf.len, 1000);
