@@ -1,0 +1,126 @@
+"""octet eval and octet bench engine: fields and identities between them; no test asserts a speed."""
+import json
+import math
+
+import pytest
+
+from conftest import octet, refused
+
+TEXT = ("It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
+        "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it "
+        "was the season of Darkness, it was the spring of hope, it was the winter of despair. ") * 4
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def evaluate(model, text, *args, **more):
+    done = octet("eval", "--model", model, "--text", text, "--json", *args, **more)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert done.stdout.count(b"\n") == 1
+    return json.loads(done.stdout)
+
+
+def test_fields(int8, source, text):
+    doc = evaluate(int8, text, "--reference", source, "--ctx", 64, "--chunks", 3)
+    assert {"tokens", "chunks", "ctx", "ppl", "ppl_se", "reference"} <= doc.keys()
+    assert doc["chunks"] == 3 and doc["ctx"] == 64
+    assert doc["tokens"] == 3 * (64 - 1 - 32)  # positions 32 .. 62 of each chunk
+    reference = doc["reference"]
+    assert reference.keys() == {"ppl", "ppl_ratio", "kld_mean", "kld_median", "kld_p99", "kld_max", "same_top", "rms_dp"}
+    assert reference["ppl_ratio"] == pytest.approx(doc["ppl"] / reference["ppl"], rel=1e-6)
+    assert 0 < reference["kld_median"] <= reference["kld_p99"] <= reference["kld_max"]
+    assert 0 < reference["kld_mean"] < 0.05 and 0.9 < reference["same_top"] <= 1 and 0 <= reference["rms_dp"] < 0.05
+
+
+def test_without_a_reference(int8, text):
+    assert evaluate(int8, text, "--ctx", 64, "--chunks", 1)["reference"] is None
+
+
+def test_a_model_does_not_diverge_from_itself(source, text):
+    doc = evaluate(source, text, "--reference", source, "--precision", "fp32", "--ctx", 64, "--chunks", 2)
+    reference = doc["reference"]
+    assert reference["ppl_ratio"] == pytest.approx(1, abs=1e-4) and reference["same_top"] == 1
+    assert reference["kld_max"] < 1e-5 and reference["rms_dp"] < 1e-4
+    assert reference["ppl"] == pytest.approx(doc["ppl"], rel=1e-4)
+
+
+def test_threads_change_nothing(int8, text):
+    one, two = (evaluate(int8, text, "--ctx", 64, "--threads", t) for t in (1, 2))
+    assert one == two
+
+
+def test_a_chunk_counts_the_same_beside_others(int8, text):
+    """Chunks are cut into steps together, short ones and long ones: each stands for itself."""
+    first = evaluate(int8, text, "--ctx", 16, "--chunks", 1)
+    two = evaluate(int8, text, "--ctx", 16, "--chunks", 2)
+    assert two["tokens"] == 2 * first["tokens"]
+    many = evaluate(int8, text, "--ctx", 16)
+    assert many["chunks"] > 16 and many["tokens"] == many["chunks"] * 7
+
+
+def test_perplexity_by_hand(int8, text, tmp_path):
+    """Of the first chunk: the sum over its scored positions is what single positions give."""
+    nll = lambda doc: math.log(doc["ppl"]) * doc["tokens"]
+    whole = evaluate(int8, text, "--ctx", 32, "--chunks", 2)
+    one = evaluate(int8, text, "--ctx", 32, "--chunks", 1)
+    assert nll(whole) > nll(one) > 0
+
+
+def test_text_from_stdin(int8, text):
+    args = ["--ctx", 64, "--chunks", 1]
+    assert evaluate(int8, "-", *args, stdin=TEXT.encode()) == evaluate(int8, text, *args)
+
+
+def test_for_people(int8, source, text):
+    said = octet("eval", "--model", int8, "--text", text, "--reference", source, "--ctx", 64, "--chunks", 1).stdout.decode()
+    for word in ["perplexity", "reference", "KL divergence", "same top", "RMS"]:
+        assert word in said
+
+
+def test_text_too_short(int8, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("Too short.")
+    said = refused(1, "eval", "--model", int8, "--text", short)
+    assert "short.txt" in said and "512" in said
+
+
+def test_text_missing_or_a_directory(int8, tmp_path):
+    assert "nothing.txt" in refused(1, "eval", "--model", int8, "--text", tmp_path / "nothing.txt")
+    assert "directory" in refused(1, "eval", "--model", int8, "--text", tmp_path)
+
+
+def test_ctx_beyond_the_model(int8, text):
+    said = refused(1, "eval", "--model", int8, "--text", text, "--ctx", 9000)
+    assert "--ctx" in said and "8192" in said
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_bench_lines(int8, source, precision):
+    done = octet("bench", "engine", "--model", int8 if precision == "int8" else source, "--precision", precision,
+                 "--prompt", 20, "--generate", 5, "--batch", "1,3", "--threads", 2, "--json")
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["batch"] for line in lines] == [1, 3]
+    for line in lines:
+        assert line.keys() == {"batch", "prompt", "generate", "threads", "precision", "prefill_tok_s", "decode_tok_s",
+                               "prefill_s", "decode_s", "rss_bytes"}
+        assert (line["prompt"], line["generate"], line["threads"], line["precision"]) == (20, 5, 2, precision)
+        assert line["prefill_tok_s"] == pytest.approx(line["batch"] * 20 / line["prefill_s"], rel=1e-6)
+        assert line["decode_tok_s"] == pytest.approx(line["batch"] * 5 / line["decode_s"], rel=1e-6)
+        assert 50e6 < line["rss_bytes"] < 4e9
+
+
+def test_bench_with_prompts_longer_than_a_step(int8):
+    done = octet("bench", "engine", "--model", int8, "--prompt", 700, "--generate", 1, "--batch", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_bench_beyond_the_context(int8):
+    said = refused(1, "bench", "engine", "--model", int8, "--prompt", 8190, "--generate", 3)
+    assert "8193" in said and "8192" in said
