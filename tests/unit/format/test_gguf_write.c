@@ -17,6 +17,30 @@
 static char dir[64], path[96];
 static struct error err;
 
+/* The linker sends both here (CMakeLists.txt: --wrap). f: a file is synced, d: a folder, r:
+ * renamed. */
+int __real_fsync(int fd);
+int __real_rename(const char *from, const char *to);
+int __wrap_fsync(int fd);
+int __wrap_rename(const char *from, const char *to);
+static char calls[8];
+
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+
+    ck_assert(fstat(fd, &st) == 0 && strlen(calls) < sizeof(calls) - 1);
+    calls[strlen(calls)] = S_ISDIR(st.st_mode) ? 'd' : 'f';
+    return __real_fsync(fd);
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+    ck_assert(strlen(calls) < sizeof(calls) - 1);
+    calls[strlen(calls)] = 'r';
+    return __real_rename(from, to);
+}
+
 static void setup(void)
 {
     snprintf(dir, sizeof(dir), "/tmp/octet-write-XXXXXX");
@@ -229,6 +253,14 @@ START_TEST(the_old_file_stays_until_commit)
 }
 END_TEST
 
+/* What is renamed is on the disk, and then the rename is too. */
+START_TEST(a_power_cut_finds_one_of_the_files)
+{
+    ck_assert_int_eq(gguf_write_commit(writer(), &err), ST_OK);
+    ck_assert_str_eq(calls, "frd");
+}
+END_TEST
+
 START_TEST(the_file_has_usual_permissions)
 {
     struct stat st;
@@ -327,6 +359,7 @@ int main(void)
     tcase_add_test(tc, tensors_round_trip);
     tcase_add_test(tc, copied_keys_are_equal_to_the_byte);
     tcase_add_test(tc, the_old_file_stays_until_commit);
+    tcase_add_test(tc, a_power_cut_finds_one_of_the_files);
     tcase_add_test(tc, the_file_has_usual_permissions);
     tcase_add_loop_test(tc, a_failed_write_keeps_the_old_file, 0, 2);
     tcase_add_test(tc, places_that_cannot_be_written);
