@@ -24,14 +24,16 @@ int cmd_bench(int argc, char *const *argv)
     }
     if (strcmp(kind, "--help") == 0 || strcmp(kind, "-h") == 0) {
         help(stdout);
-        return cli_finish("octet bench");
+        return cli_finish();
     }
     if (strcmp(kind, "--version") == 0) {
         flags_version("octet bench", stdout);
-        return cli_finish("octet bench");
+        return cli_finish();
     }
-    if (strcmp(kind, "engine") == 0)
+    if (strcmp(kind, "engine") == 0) {
+        cli_name("octet bench engine");
         return cmd_bench_engine(argc - 1, argv + 1);
+    }
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
         if (strcmp(kind, reserved[i]) == 0) {
             fprintf(stderr, "octet bench: \"%s\" is not built yet: give engine\n", kind);

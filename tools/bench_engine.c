@@ -13,7 +13,6 @@
 #include "tools/cli.h"
 #include "tools/session.h"
 
-#define NAME "octet bench engine"
 #define MAX_SIZES 64u
 #define STEP_ROWS 512u
 #define WARM_UP_STEPS 4u
@@ -304,7 +303,7 @@ static void report(const struct bench *bench, unsigned threads, bool first)
             (json_int_t)threads, "precision", precision, "prefill_tok_s", prefill, "decode_tok_s",
             decode, "prefill_s", bench->prefill_s, "decode_s", bench->decode_s, "rss_bytes",
             (json_int_t)bench->rss_bytes);
-        cli_json(NAME, line);
+        cli_json(line);
         return;
     }
     if (first)
@@ -358,10 +357,11 @@ int cmd_bench_engine(int argc, char *const *argv)
     struct error err = {{0}};
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     if (parse_sizes(values.batch, &sizes, &err) != ST_OK)
-        return cli_usage(NAME, &err);
+        return cli_usage(&err);
     r = session_open(&session, values.session.model, (enum model_precision)values.session.precision,
                      &err);
     if (r == ST_OK && values.prompt + values.generate > model_info(session.model)->n_ctx_train)
@@ -371,5 +371,5 @@ int cmd_bench_engine(int argc, char *const *argv)
     for (size_t i = 0; i < sizes.n && r == ST_OK; i++)
         r = measure(&session, &values, sizes.at[i], i == 0, &err);
     session_done(&session);
-    return r == ST_OK ? cli_finish(NAME) : cli_failed(NAME, r, &err);
+    return r == ST_OK ? cli_finish() : cli_failed(r, &err);
 }

@@ -11,43 +11,46 @@
 #define READ_START_BYTES 65536u
 #define READ_MAX_BYTES ((size_t)INT_MAX)
 
-bool cli_parse(const char *name, const struct flag_table *table, int argc, char *const *argv,
-               void *values, struct flags_result *ret_result, int *ret_exit)
+static const char *command = "octet";
+
+void cli_name(const char *name)
+{
+    command = name;
+}
+
+int cli_parse(const struct flag_table *table, int argc, char *const *argv, void *values,
+              struct flags_result *ret_result)
 {
     struct error err = {{0}};
 
     flags_defaults(table, values);
-    if (flags_parse(table, argc, argv, values, ret_result, &err) != ST_OK) {
-        *ret_exit = cli_usage(name, &err);
-        return false;
-    }
+    if (flags_parse(table, argc, argv, values, ret_result, &err) != ST_OK)
+        return cli_usage(&err);
     switch (ret_result->action) {
     case FLAGS_HELP:
         flags_help(table, stdout);
-        *ret_exit = cli_finish(name);
-        return false;
+        return cli_finish();
     case FLAGS_VERSION:
-        flags_version(name, stdout);
-        *ret_exit = cli_finish(name);
-        return false;
+        flags_version(command, stdout);
+        return cli_finish();
     case FLAGS_RUN:
         break;
     }
-    return true;
+    return CLI_GO_ON;
 }
 
-int cli_failed(const char *name, int status, const struct error *err)
+int cli_failed(int status, const struct error *err)
 {
     if (err && err->text[0])
-        fprintf(stderr, "%s: %s\n", name, err->text);
+        fprintf(stderr, "%s: %s\n", command, err->text);
     else
-        fprintf(stderr, "%s: failed: %s\n", name, status_name(status));
+        fprintf(stderr, "%s: failed: %s\n", command, status_name(status));
     return CLI_FAILED;
 }
 
-int cli_usage(const char *name, const struct error *err)
+int cli_usage(const struct error *err)
 {
-    fprintf(stderr, "%s: %s\n", name, err->text);
+    fprintf(stderr, "%s: %s\n", command, err->text);
     return CLI_USAGE;
 }
 
@@ -108,22 +111,22 @@ out:
     return r;
 }
 
-int cli_json(const char *name, json_t *doc)
+int cli_json(json_t *doc)
 {
     int failed = !doc || json_dumpf(doc, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0;
 
     json_decref(doc);
     if (failed && !ferror(stdout))
-        return cli_failed(name, ST_NOMEM, NULL);
+        return cli_failed(ST_NOMEM, NULL);
     fputc('\n', stdout);
-    return cli_finish(name);
+    return cli_finish();
 }
 
-int cli_finish(const char *name)
+int cli_finish(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return CLI_OK;
-    fprintf(stderr, "%s: stdout cannot be written: %s\n", name, strerror(errno));
+    fprintf(stderr, "%s: stdout cannot be written: %s\n", command, strerror(errno));
     return CLI_FAILED;
 }
 

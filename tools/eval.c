@@ -7,8 +7,6 @@
 #include "tools/eval_run.h"
 #include "tools/session.h"
 
-#define NAME "octet eval"
-
 struct values {
     struct session_flags session;
     const char *text, *reference;
@@ -176,7 +174,7 @@ static int score(const struct values *values, const struct tokens *tokens, struc
     if (r == ST_OK) {
         eval_summarize(scores, n, work, &summary);
         if (values->json)
-            cli_json(NAME, summary_json(values, job.n_chunks, n, &summary));
+            cli_json(summary_json(values, job.n_chunks, n, &summary));
         else
             summary_text(values, job.n_chunks, n, &summary);
     }
@@ -197,7 +195,8 @@ int cmd_eval(int argc, char *const *argv)
     size_t len = 0;
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     r = cli_read(values.text, &text, &len, &err);
     if (r == ST_OK)
@@ -217,5 +216,5 @@ int cmd_eval(int argc, char *const *argv)
     free(text);
     session_done(&reference);
     session_done(&model);
-    return r == ST_OK ? cli_finish(NAME) : cli_failed(NAME, r, &err);
+    return r == ST_OK ? cli_finish() : cli_failed(r, &err);
 }

@@ -12,7 +12,6 @@
 #include "tools/cli.h"
 #include "tools/session.h"
 
-#define NAME "octet generate"
 #define DEFAULT_MAX_TOKENS 128u
 #define STEP_ROWS 256u
 #define SEED_BITS 53 /* of a random one: JavaScript reads it back */
@@ -416,10 +415,11 @@ int cmd_generate(int argc, char *const *argv)
     struct error err = {{0}};
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     if (collect_stops(&g, argc, argv, &err) != ST_OK)
-        return cli_usage(NAME, &err);
+        return cli_usage(&err);
     buf_init(&g.text, ANSWER_MAX_BYTES);
     g.seed = values.seed;
     r = ST_OK;
@@ -436,5 +436,5 @@ int cmd_generate(int argc, char *const *argv)
     else if (r == ST_OK && isatty(STDOUT_FILENO))
         putchar('\n'); /* the text alone goes into a file or pipe */
     generation_done(&g);
-    return r == ST_OK ? cli_finish(NAME) : cli_failed(NAME, r, &err);
+    return r == ST_OK ? cli_finish() : cli_failed(r, &err);
 }

@@ -6,8 +6,6 @@
 #include "model/model.h"
 #include "tools/cli.h"
 
-#define NAME "octet info"
-
 struct values {
     bool json;
 };
@@ -37,14 +35,15 @@ int cmd_info(int argc, char *const *argv)
     size_t len;
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     r = model_describe(given.args[0], values.json, &text, &err);
     if (r != ST_OK)
-        return cli_failed(NAME, r, &err);
+        return cli_failed(r, &err);
     len = fputs(text, stdout) < 0 ? 0 : strlen(text);
     if (len && text[len - 1] != '\n')
         fputc('\n', stdout);
     free(text);
-    return cli_finish(NAME);
+    return cli_finish();
 }

@@ -6,15 +6,15 @@
 #include "tools/cli.h"
 
 static const struct {
-    const char *name, *about;
+    const char *name, *full, *about;
     int (*run)(int argc, char *const *argv);
 } COMMANDS[] = {
-    {"quantize", "make an INT8 GGUF file of a GGUF file", cmd_quantize},
-    {"info", "what is in a model file", cmd_info},
-    {"tokenize", "text on stdin to token ids", cmd_tokenize},
-    {"generate", "one completion without a server", cmd_generate},
-    {"eval", "perplexity of a text, and how far INT8 is from FP32", cmd_eval},
-    {"bench", "engine: speed of prefill and decode by batch size", cmd_bench},
+    {"quantize", "octet quantize", "make an INT8 GGUF file of a GGUF file", cmd_quantize},
+    {"info", "octet info", "what is in a model file", cmd_info},
+    {"tokenize", "octet tokenize", "text on stdin to token ids", cmd_tokenize},
+    {"generate", "octet generate", "one completion without a server", cmd_generate},
+    {"eval", "octet eval", "perplexity of a text, and how far INT8 is from FP32", cmd_eval},
+    {"bench", "octet bench", "engine: speed of prefill and decode by batch size", cmd_bench},
 };
 #define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
 
@@ -46,14 +46,16 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         help(stdout);
-        return cli_finish("octet");
+        return cli_finish();
     }
     if (strcmp(argv[1], "--version") == 0) {
         flags_version("octet", stdout);
-        return cli_finish("octet");
+        return cli_finish();
     }
     for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(argv[1], COMMANDS[i].name) == 0)
+        if (strcmp(argv[1], COMMANDS[i].name) == 0) {
+            cli_name(COMMANDS[i].full);
             return COMMANDS[i].run(argc - 1, argv + 1);
+        }
     return unknown(argv[1]);
 }

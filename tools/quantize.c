@@ -8,8 +8,6 @@
 #include "model/model.h"
 #include "tools/cli.h"
 
-#define NAME "octet quantize"
-
 struct values {
     int scheme;
     bool json;
@@ -107,22 +105,23 @@ int cmd_quantize(int argc, char *const *argv)
     double start_s;
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     opts.in = given.args[0];
     opts.out = given.args[1];
     opts.scheme = SCHEMES[values.scheme];
     if (check_out(opts.in, opts.out, &err) != ST_OK)
-        return cli_usage(NAME, &err);
+        return cli_usage(&err);
 
     start_s = cli_now_s();
     progress_init(&progress);
     r = model_quantize(&opts, &report, &err);
     progress_end(&progress);
     if (r != ST_OK)
-        return cli_failed(NAME, r, &err);
+        return cli_failed(r, &err);
     if (values.json)
-        return cli_json(NAME, report_json(&opts, &report, cli_now_s() - start_s));
+        return cli_json(report_json(&opts, &report, cli_now_s() - start_s));
     report_text(&opts, &report, cli_now_s() - start_s);
-    return cli_finish(NAME);
+    return cli_finish();
 }

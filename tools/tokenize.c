@@ -6,8 +6,6 @@
 #include "tools/cli.h"
 #include "tools/session.h"
 
-#define NAME "octet tokenize"
-
 struct values {
     struct session_flags session;
     bool json, special, bos;
@@ -91,7 +89,8 @@ int cmd_tokenize(int argc, char *const *argv)
     unsigned flags;
     int r, ended;
 
-    if (!cli_parse(NAME, &TABLE, argc, argv, &values, &given, &ended))
+    ended = cli_parse(&TABLE, argc, argv, &values, &given);
+    if (ended != CLI_GO_ON)
         return ended;
     flags = (values.special ? MODEL_TEXT_SPECIAL : 0u) | (values.bos ? MODEL_TEXT_BOS : 0u);
     r = session_open_vocab(&session, values.session.model, &err);
@@ -116,5 +115,5 @@ out:
     free(ids);
     free(text);
     session_done(&session);
-    return r == ST_OK ? cli_finish(NAME) : cli_failed(NAME, r, &err);
+    return r == ST_OK ? cli_finish() : cli_failed(r, &err);
 }

@@ -1,6 +1,5 @@
 """octet eval and octet bench engine: fields and identities between them; no test asserts a speed."""
 import json
-import math
 
 import pytest
 
@@ -54,21 +53,24 @@ def test_threads_change_nothing(int8, text):
     assert one == two
 
 
-def test_a_chunk_counts_the_same_beside_others(int8, text):
-    """Chunks are cut into steps together, short ones and long ones: each stands for itself."""
-    first = evaluate(int8, text, "--ctx", 16, "--chunks", 1)
-    two = evaluate(int8, text, "--ctx", 16, "--chunks", 2)
-    assert two["tokens"] == 2 * first["tokens"]
-    many = evaluate(int8, text, "--ctx", 16)
-    assert many["chunks"] > 16 and many["tokens"] == many["chunks"] * 7
+@pytest.mark.parametrize("chunks, ppl", [(1, 4.1228), (2, 4.8303), (3, 4.7454), (4, 4.2258)])
+def test_fp32_equals_llama_perplexity(source, text, chunks, ppl):
+    """llama.cpp's own figures of the same text and the model dequantized to F32:
+    llama-quantize --allow-requantize SmolLM2-135M-Instruct.gguf f32.gguf F32
+    llama-perplexity -m f32.gguf -f text.txt -c 64 -b 64 -t 1"""
+    doc = evaluate(source, text, "--precision", "fp32", "--ctx", 64, "--chunks", chunks)
+    assert doc["chunks"] == chunks and doc["ppl"] == pytest.approx(ppl, abs=1e-3)
+    if chunks == 4:
+        assert doc["ppl_se"] == pytest.approx(1.03509, abs=1e-3)
 
 
-def test_perplexity_by_hand(int8, text, tmp_path):
-    """Of the first chunk: the sum over its scored positions is what single positions give."""
-    nll = lambda doc: math.log(doc["ppl"]) * doc["tokens"]
-    whole = evaluate(int8, text, "--ctx", 32, "--chunks", 2)
-    one = evaluate(int8, text, "--ctx", 32, "--chunks", 1)
-    assert nll(whole) > nll(one) > 0
+def test_short_chunks_share_steps(int8, text):
+    """So many chunks that several are in every step, and a step ends in the middle of one: the first
+    chunk scores what it scores alone."""
+    alone, first_two, all_of_them = (evaluate(int8, text, "--ctx", 8, "--chunks", n) for n in (1, 2, 0))
+    assert (alone["chunks"], first_two["chunks"]) == (1, 2) and all_of_them["chunks"] > 24
+    assert all_of_them["tokens"] == all_of_them["chunks"] * 3
+    assert first_two["tokens"] == 2 * alone["tokens"]
 
 
 def test_text_from_stdin(int8, text):
