@@ -1,5 +1,6 @@
 #include "server/conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -89,7 +90,7 @@ void conn_cut(struct conn *conn)
 }
 
 /* The connection's send buffer is empty here: libmicrohttpd answers one request after the other. */
-static void send_raw(int fd, int status, const char *trace, const struct buf *body)
+static void send_raw(int fd, int status, const char *headers, const struct buf *body)
 {
     struct buf out;
 
@@ -97,9 +98,7 @@ static void send_raw(int fd, int status, const char *trace, const struct buf *bo
     buf_printf(&out,
                "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n",
                status, http_reason(status), API_ERROR_CONTENT_TYPE, body->len);
-    if (trace)
-        buf_printf(&out, "X-Request-Id: %s\r\n", trace);
-    buf_puts(&out, "\r\n");
+    buf_printf(&out, "%s\r\n", headers);
     buf_put(&out, body->data, body->len);
     if (out.status == ST_OK && send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It is being closed anyway. */
@@ -109,7 +108,12 @@ static void send_raw(int fd, int status, const char *trace, const struct buf *bo
 
 void conn_refuse_raw(struct conn *conn, struct exchange *x)
 {
-    send_raw(conn->fd, x->answer.status, x->request->trace, &x->answer.body);
+    const char *allow = x->answer.allow;
+    char headers[TRACE_MAX + 80];
+
+    snprintf(headers, sizeof(headers), "X-Request-Id: %s\r\n%s%s%s", x->request->trace,
+             allow ? "Allow: " : "", allow ? allow : "", allow ? "\r\n" : "");
+    send_raw(conn->fd, x->answer.status, headers, &x->answer.body);
     x->raw = true;
     x->sent_status = x->answer.status;
     enter(conn, CONN_BUSY); /* from now on the lingering counts */
@@ -124,7 +128,7 @@ static void headers_too_slow(struct server *server, struct conn *conn)
                   server->limits.header_ms);
     buf_init(&body, RAW_MAX);
     if (api_error_render(&err, &body) == ST_OK)
-        send_raw(conn->fd, err.http_status, NULL, &body);
+        send_raw(conn->fd, err.http_status, "", &body);
     buf_done(&body);
     metrics_refused(&server->metrics, err.code);
     metrics_add(&server->metrics, COUNT_HTTP_TIMEOUTS, 1);
