@@ -1,63 +1,6 @@
 #include "api/parse.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "config/limits.h"
-#include "unit/config/run_suite.h"
-
-static struct completion_req req;
-static struct api_error err;
-
-static int parse_n(const char *body, size_t len)
-{
-    /* An exact copy, so that ASan sees one byte read too far. */
-    char *copy = malloc(len ? len : 1);
-    int r;
-
-    memcpy(copy, body, len);
-    memset(&err, 0, sizeof(err));
-    memset(&req, 0x55, sizeof(req));
-    r = parse_generate(copy, len, &req, &err);
-    free(copy);
-    return r;
-}
-
-static void ok(const char *body)
-{
-    int r = parse_n(body, strlen(body));
-
-    ck_assert_msg(r == ST_OK, "%s: %s", body, err.message);
-}
-
-struct bad {
-    const char *body;
-    enum api_code code;
-    const char *param, *says;
-};
-
-static void refused(const struct bad *bad, const char *body, size_t len)
-{
-    unsigned char was[sizeof(req)];
-
-    ck_assert_msg(parse_n(body, len) == ST_INVALID, "%.200s was taken", body);
-    ck_assert_msg(err.code == bad->code, "%.200s: %s: %s", body, api_code_name(err.code),
-                  err.message);
-    ck_assert_int_eq(err.http_status, 400);
-    ck_assert_msg(strcmp(err.param, bad->param) == 0, "%.200s: param %s", body, err.param);
-    ck_assert_msg(strstr(err.message, bad->says) != NULL, "%.200s: \"%s\" lacks \"%s\"", body,
-                  err.message, bad->says);
-    memset(was, 0x55, sizeof(was));
-    ck_assert_mem_eq(&req, was, sizeof(req)); /* outputs change only on success */
-}
-
-static void all_refused(const struct bad *bad, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        refused(&bad[i], bad[i].body, strlen(bad[i].body));
-}
-
-#define ALL_REFUSED(table) all_refused(table, sizeof(table) / sizeof(table[0]))
+#include "unit/api/refused.h"
 
 START_TEST(defaults_are_the_documented_ones)
 {
@@ -161,64 +104,6 @@ START_TEST(edges_that_are_allowed)
         ok(good[i]);
         completion_req_done(&req);
     }
-}
-END_TEST
-
-START_TEST(broken_json)
-{
-    static const struct bad bad[] = {
-        {"", API_INVALID_JSON, "", "the body is empty"},
-        {" \r\n\t", API_INVALID_JSON, "", "the body is empty"},
-        {"[]", API_INVALID_JSON, "", "must be a JSON object"},
-        {"[{\"prompt\":\"a\"}]", API_INVALID_JSON, "", "must be a JSON object"},
-        {"\"prompt\"", API_INVALID_JSON, "", "must be a JSON object"},
-        {"5", API_INVALID_JSON, "", "must be a JSON object"},
-        {"null", API_INVALID_JSON, "", "must be a JSON object"},
-        {"prompt=a", API_INVALID_JSON, "", "must be a JSON object"},
-        {"\xEF\xBB\xBF{\"prompt\":\"a\"}", API_INVALID_JSON, "", "must be a JSON object"},
-        {"{", API_INVALID_JSON, "", "ends at byte 1"},
-        {"{\"prompt\":\"a\"", API_INVALID_JSON, "", "ends at byte 13"},
-        {"{\"prompt\":\"a", API_INVALID_JSON, "", "ends at byte 12"},
-        {"{\"prompt\":\"a\"}}", API_INVALID_JSON, "", "follows the JSON object"},
-        {"{\"prompt\":\"a\"} {}", API_INVALID_JSON, "", "follows the JSON object"},
-        {"{\"prompt\":\"a\",}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{'prompt':'a'}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\" \"a\"}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":NaN}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":Infinity}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":01}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":tru}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":\"a\nb\"}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":\"\\x\"}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":\"\\ud800\"}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":\"a\" /* b */}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{1:2}", API_INVALID_JSON, "", "not valid JSON at byte"},
-        {"{\"prompt\":\"\xFF\"}", API_INVALID_JSON, "", "not valid UTF-8 at byte"},
-        {"{\"prompt\":\"\xC0\x80\"}", API_INVALID_JSON, "", "not valid UTF-8"},
-        {"{\"prompt\":\"\xED\xA0\x80\"}", API_INVALID_JSON, "", "not valid UTF-8"},
-        {"{\"prompt\":\"\xE2\x82\"}", API_INVALID_JSON, "", "not valid UTF-8"},
-        {"{\"prompt\":\"a\\u0000b\"}", API_INVALID_VALUE, "prompt", "U+0000"},
-        {"{\"prompt\":\"a\",\"stop\":[\"\\u0000\"]}", API_INVALID_VALUE, "stop", "U+0000"},
-        {"{\"a\\u0000\":1}", API_INVALID_VALUE, "", "U+0000"},
-        {"{\"prompt\":\"a\",\"prompt\":\"b\"}", API_DUPLICATE_FIELD, "prompt",
-         "prompt appears twice"},
-        {"{\"prompt\":\"a\",\"top_k\":1,\"top_k\":1}", API_DUPLICATE_FIELD, "top_k",
-         "top_k appears twice"},
-        {"{\"pr\\u006fmpt\":\"a\",\"prompt\":\"b\"}", API_DUPLICATE_FIELD, "prompt",
-         "appears twice"},
-    };
-
-    ALL_REFUSED(bad);
-}
-END_TEST
-
-START_TEST(raw_nul_bytes)
-{
-    static const struct bad bad = {NULL, API_INVALID_JSON, "", "is a NUL"};
-
-    refused(&bad, "{\"prompt\":\"a\0b\"}", 16);
-    refused(&bad, "{\"prompt\":\"a\"}\0", 15);
-    refused(&(struct bad){NULL, API_INVALID_JSON, "", "must be a JSON object"}, "\0{}", 3);
 }
 END_TEST
 
@@ -352,48 +237,6 @@ START_TEST(the_first_problem_in_the_text_wins)
 }
 END_TEST
 
-/* `{"prompt":` + unit repeated + tail, n times in all. */
-static char *repeated(const char *head, const char *unit, size_t n, const char *tail,
-                      size_t *ret_len)
-{
-    size_t head_len = strlen(head), unit_len = strlen(unit), tail_len = strlen(tail);
-    char *body = malloc(head_len + n * unit_len + tail_len + 1);
-
-    memcpy(body, head, head_len);
-    for (size_t i = 0; i < n; i++)
-        memcpy(body + head_len + i * unit_len, unit, unit_len);
-    memcpy(body + head_len + n * unit_len, tail, tail_len + 1);
-    *ret_len = head_len + n * unit_len + tail_len;
-    return body;
-}
-
-static void bomb(const char *head, const char *unit, size_t n, const char *tail,
-                 const struct bad *bad)
-{
-    size_t len;
-    char *body = repeated(head, unit, n, tail, &len);
-
-    refused(bad, body, len);
-    free(body);
-}
-
-START_TEST(bombs)
-{
-    static const struct bad deep = {NULL, API_INVALID_JSON, "", "nested deeper than 32 levels"};
-    static const struct bad many = {NULL, API_INVALID_JSON, "", "arrays and objects"};
-    static const struct bad unknown = {NULL, API_UNKNOWN_FIELD, "a", "unknown"};
-
-    bomb("{\"prompt\":", "[", 1000000, "", &deep);
-    bomb("{\"prompt\":", "{\"a\":", 100000, "", &deep);
-    bomb("{\"prompt\":", "[", LIMIT_JSON_DEPTH, "", &deep); /* with the object: one too deep */
-    bomb("{\"prompt\":[", "{},", 300000, "{}]}", &many);
-    bomb("{\"prompt\":[", "[],", 300000, "[]]}", &many);
-    bomb("{", "\"a\":1,", 150000, "\"a\":1}", &many);
-    bomb("{\"a\":\"", "{[:", 100000, "\"}", &unknown); /* inside a string nothing counts */
-    bomb("{\"a\":\"\\\"", "{[:", 100000, "\\\\\"}", &unknown);
-}
-END_TEST
-
 START_TEST(large_but_right)
 {
     size_t len;
@@ -438,37 +281,6 @@ START_TEST(a_long_name_is_shown_in_part)
 }
 END_TEST
 
-/* Errors are logged and prompts never are: a syntax error must not quote the body. */
-START_TEST(errors_do_not_quote_the_prompt)
-{
-    static const char *const bodies[] = {"{\"prompt\":\"secret\",}",
-                                         "{\"prompt\":\"secret\" secret}",
-                                         "{\"prompt\":secret}",
-                                         "{\"prompt\":\"secret\\x\"}",
-                                         "{\"prompt\":\"secret",
-                                         "{\"prompt\":[\"secret\"]}",
-                                         "{\"prompt\":\"secret\\u0000\"}",
-                                         "{\"prompt\":\"secret\xFF\"}"};
-
-    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
-        ck_assert_int_eq(parse_n(bodies[i], strlen(bodies[i])), ST_INVALID);
-        ck_assert_msg(strstr(err.message, "secret") == NULL, "%s", err.message);
-    }
-}
-END_TEST
-
-START_TEST(every_prefix_is_refused_cleanly)
-{
-    static const char body[] = "{\"prompt\":\"\xC3\xA9\\u00e9\",\"stop\":[\"a\"],\"seed\":12,\"top_"
-                               "p\":0.5,\"stream\":true}";
-
-    for (size_t len = 0; len < sizeof(body) - 1; len++)
-        ck_assert_int_eq(parse_n(body, len), ST_INVALID);
-    ck_assert_int_eq(parse_n(body, sizeof(body) - 1), ST_OK);
-    completion_req_done(&req);
-}
-END_TEST
-
 START_TEST(content_types)
 {
     static const char *const good[] = {
@@ -504,7 +316,6 @@ START_TEST(done_twice_is_fine)
 END_TEST
 
 RUN_SUITE("parse", defaults_are_the_documented_ones, every_field, token_ids, null_is_absent,
-          edges_that_are_allowed, broken_json, raw_nul_bytes, wrong_types, out_of_range,
-          values_without_sense, the_first_problem_in_the_text_wins, bombs, large_but_right,
-          stop_string_length, a_long_name_is_shown_in_part, errors_do_not_quote_the_prompt,
-          every_prefix_is_refused_cleanly, content_types, done_twice_is_fine)
+          edges_that_are_allowed, wrong_types, out_of_range, values_without_sense,
+          the_first_problem_in_the_text_wins, large_but_right, stop_string_length,
+          a_long_name_is_shown_in_part, content_types, done_twice_is_fine)
