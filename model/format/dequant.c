@@ -76,8 +76,8 @@ uint16_t f32_to_f16(float f)
         out = 0x7c00;
     } else if (mag >= 0x38800000) { /* 2^-14, the least normal, and more */
         out = (mag + 0xfff + (mag >> 13 & 1) - ((127 - 15) << 23)) >> 13;
-    } else if (mag >
-               0x33000000) { /* beyond 2^-25, half of the least denormal: count units of 2^-24 */
+    } else if (mag > 0x33000000) {
+        /* Beyond 2^-25, which is half of the least denormal: count units of 2^-24. */
         uint32_t fraction = (mag & 0x7fffff) | 0x800000, shift = 126 - (mag >> 23);
         uint32_t rest = fraction & ((1u << shift) - 1), half = 1u << (shift - 1);
 
