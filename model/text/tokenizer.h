@@ -1,7 +1,8 @@
 /* tokenizer.h - text → token ids, and the bytes a token stands for.
  *
- * Two families, as GGUF names them in tokenizer.ggml.model: "gpt2" (byte-level BPE with merges; pre-tokenizers gpt-2,
- * smollm, llama-bpe, qwen2, default) and "llama" (SentencePiece-style BPE by scores, byte fallback, space prefix).
+ * Two families, as GGUF names them in tokenizer.ggml.model: "gpt2" (byte-level BPE with merges;
+ * pre-tokenizers gpt-2, smollm, llama-bpe, qwen2, default) and "llama" (SentencePiece-style BPE by
+ * scores, byte fallback, space prefix).
  *
  * Owner:   immutable after open; any thread may tokenize at once (scratch is per call).
  * Memory:  everything needed is copied out of the file, so the map may be closed.
@@ -24,13 +25,14 @@ int tokenizer_open(const struct gguf *gguf, struct tokenizer **ret_tokenizer, st
 void tokenizer_free(struct tokenizer *t);
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *t);
-int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret_ids,
-                     size_t *ret_n, struct error *err);
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
+                     int32_t **ret_ids, size_t *ret_n, struct error *err);
 /* Bytes that id adds to a text (control tokens: none; unknown ids: ST_INVALID). Owned by t. */
 int tokenizer_bytes(const struct tokenizer *t, int32_t id, const char **ret_bytes, size_t *ret_len);
 /* The name as the vocabulary writes it, control tokens too. */
 int tokenizer_name(const struct tokenizer *t, int32_t id, const char **ret_name, size_t *ret_len);
-size_t tokenizer_longest(const struct tokenizer *t); /* bytes of the longest token: bounds text by tokens */
+size_t tokenizer_longest(
+    const struct tokenizer *t); /* bytes of the longest token: bounds text by tokens */
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
 int32_t tokenizer_bos(const struct tokenizer *t); /* -1: none */
 bool tokenizer_add_bos(const struct tokenizer *t);
