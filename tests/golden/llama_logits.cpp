@@ -3,7 +3,7 @@
  *
  *     llama_logits MODEL OUT.f32 N
  *
- * stdin:  first line: ids; every further line: a text.
+ * stdin:  first line: ids; every further line: a text, in which \n is a line end and \\ a backslash.
  * OUT:    raw f32 [ids][vocabulary], the scores of every position.
  * stdout: first line: the N greedy ids that follow; second: by how much each led; then a line of ids for each text
  *         (special tokens parsed, no BOS). How to build it: README.md beside this file. */
@@ -40,6 +40,18 @@ static void decode(llama_context *ctx, const std::vector<llama_token> &ids, int 
     if (llama_decode(ctx, batch) != 0)
         die("llama_decode failed");
     llama_batch_free(batch);
+}
+
+static std::string unescape(const std::string &line)
+{
+    std::string text;
+
+    for (size_t i = 0; i < line.size(); i++)
+        if (line[i] == '\\' && i + 1 < line.size())
+            text += line[++i] == 'n' ? '\n' : line[i];
+        else
+            text += line[i];
+    return text;
 }
 
 static void print_tokens(const llama_vocab *vocab, const std::string &text)
@@ -103,7 +115,7 @@ int main(int argc, char **argv)
     }
     printf("\n%s\n", margins.str().c_str());
     while (std::getline(std::cin, line))
-        print_tokens(vocab, line);
+        print_tokens(vocab, unescape(line));
     llama_free(ctx);
     llama_model_free(model);
     return 0;

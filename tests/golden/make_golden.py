@@ -21,9 +21,14 @@ TEXTS = [
     " Hello  world!   123456 7",
     "na\u00efve caf\u00e9 \u2014 \u65e5\u672c\u8a9e \U0001f600",
     "it's they're I'LL \tx",
-    "<|im_start|>user",
+    "<|im_start|>user\n\n\nhi \\ there<|im_end|>\n",
     "",
 ]
+
+
+def escape(text):
+    """A text as one line, the way llama_logits takes it."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def run_model(name, quantize, llama_logits, dir):
@@ -36,7 +41,7 @@ def run_model(name, quantize, llama_logits, dir):
         subprocess.run([quantize, "--allow-requantize", path, f32, "F32"], check=True, capture_output=True)
     rng = np.random.Generator(np.random.PCG64(len(name)))
     ids = rng.integers(0, spec.n_vocab, N_IDS).tolist()
-    lines = [" ".join(map(str, ids)), *TEXTS]
+    lines = [" ".join(map(str, ids)), *map(escape, TEXTS)]
     out = os.path.join(dir, "logits.f32")
     told = subprocess.run(
         [llama_logits, f32, out, str(N_GREEDY)],
