@@ -104,11 +104,16 @@ static void hadamard(float *x, size_t n, size_t block)
 /* One group t[n] → q, its scale, its sum. n <= HEAD_MAX. q gets n bytes rounded up to 16. */
 static inline float quantize_group(const float *t, size_t n, int8_t *q, int32_t *ret_sum)
 {
-    v16 top = v16_set1(0.0f);
+    i16 top = i16_set1(0);
     for (size_t i = 0; i < n; i += 16)
-        top = v16_max(v16_abs(v16_loadn(t + i, n - i)), top);
-    float max = v16_hmax(top);
-    v16 inv = v16_set1(max > 0.0f ? 127.0f / max : 0.0f);
+        top = i16_max(top, v16_abs_bits(v16_loadn(t + i, n - i)));
+    int32_t bits = i16_hmax(top);
+    float max;
+    memcpy(&max, &bits, sizeof(max));
+    /* Below 1e-30, where 127 / max would leave the floats, a group is zeros. A NaN or infinity
+     * stays in the scale. */
+    bool zero = max < 1e-30f;
+    v16 inv = v16_set1(max >= 1e-30f && max < INFINITY ? 127.0f / max : 0.0f);
     i16 sum = i16_set1(0);
     for (size_t i = 0; i < n; i += 16) {
         i16 a = v16_rint(v16_mul(v16_loadn(t + i, n - i), inv));
@@ -116,7 +121,7 @@ static inline float quantize_group(const float *t, size_t n, int8_t *q, int32_t 
         i16_store8(q + i, a);
     }
     *ret_sum = i16_sum(sum);
-    return max / 127.0f;
+    return zero ? 0.0f : max / 127.0f;
 }
 
 static void quantize(const float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
@@ -132,7 +137,7 @@ static void quantize(const float *x, size_t n, size_t block, size_t group, int8_
             src = t;
         }
         scale[g] = quantize_group(src, group, q + g * group, &sum);
-        comp[g] = -128 * sum;
+        comp[g] = (int32_t)(-128u * (uint32_t)sum); /* wraps only for a broken group */
     }
 }
 

@@ -79,11 +79,6 @@ static inline v16 v16_min(v16 a, v16 b)
 {
     return v16_of(_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi));
 }
-static inline v16 v16_abs(v16 a)
-{
-    __m256 m = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
-    return v16_of(_mm256_and_ps(a.lo, m), _mm256_and_ps(a.hi, m));
-}
 static inline v16 v16_first(v16 a, v16 b, size_t n)
 {
     return v16_of(_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(v16_mask8((ptrdiff_t)n))),
@@ -150,6 +145,24 @@ static inline i16 i16_load(const int32_t *p)
 static inline i16 i16_add(i16 a, i16 b)
 {
     return (i16){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+static inline i16 v16_abs_bits(v16 a)
+{
+    const __m256i m = _mm256_set1_epi32(0x7FFFFFFF);
+    return (i16){_mm256_and_si256(_mm256_castps_si256(a.lo), m),
+                 _mm256_and_si256(_mm256_castps_si256(a.hi), m)};
+}
+static inline i16 i16_max(i16 a, i16 b)
+{
+    return (i16){_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+static inline int32_t i16_hmax(i16 a)
+{
+    __m256i h = _mm256_max_epi32(a.lo, a.hi);
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4E));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xB1));
+    return _mm_cvtsi128_si32(q);
 }
 static inline int32_t i16_sum(i16 a)
 {

@@ -65,10 +65,6 @@ static inline v16 v16_min(v16 a, v16 b)
 {
     return _mm512_min_ps(a, b);
 }
-static inline v16 v16_abs(v16 a)
-{
-    return _mm512_abs_ps(a);
-}
 static inline v16 v16_first(v16 a, v16 b, size_t n)
 {
     return _mm512_mask_mov_ps(b, v16_mask(n), a);
@@ -118,6 +114,18 @@ static inline i16 i16_load(const int32_t *p)
 static inline i16 i16_add(i16 a, i16 b)
 {
     return _mm512_add_epi32(a, b);
+}
+static inline i16 v16_abs_bits(v16 a)
+{
+    return _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7FFFFFFF));
+}
+static inline i16 i16_max(i16 a, i16 b)
+{
+    return _mm512_max_epi32(a, b);
+}
+static inline int32_t i16_hmax(i16 a)
+{
+    return _mm512_reduce_max_epi32(a);
 }
 static inline int32_t i16_sum(i16 a)
 {

@@ -79,10 +79,6 @@ static inline v16 v16_min(v16 a, v16 b)
 {
     V16_EACH(a.f[i] < b.f[i] ? a.f[i] : b.f[i]);
 }
-static inline v16 v16_abs(v16 a)
-{
-    V16_EACH(fabsf(a.f[i]));
-}
 /* Lanes below n from a, the others from b. */
 static inline v16 v16_first(v16 a, v16 b, size_t n)
 {
@@ -154,17 +150,40 @@ static inline i16 i16_load(const int32_t *p)
 }
 static inline i16 i16_add(i16 a, i16 b)
 {
-    for (int i = 0; i < 16; i++)
-        a.i[i] += b.i[i];
+    for (int i = 0; i < 16; i++) /* wraps, as the hardware does; only broken (NaN) rows get there */
+        a.i[i] = (int32_t)((uint32_t)a.i[i] + (uint32_t)b.i[i]);
     return a;
+}
+/* |a| as bits: as integers they order like the values, and a NaN is above all, so no maximum can
+ * lose it. */
+static inline i16 v16_abs_bits(v16 a)
+{
+    i16 y;
+    memcpy(y.i, a.f, sizeof(y.i));
+    for (int i = 0; i < 16; i++)
+        y.i[i] &= 0x7FFFFFFF;
+    return y;
+}
+static inline i16 i16_max(i16 a, i16 b)
+{
+    for (int i = 0; i < 16; i++)
+        a.i[i] = a.i[i] > b.i[i] ? a.i[i] : b.i[i];
+    return a;
+}
+static inline int32_t i16_hmax(i16 a)
+{
+    int32_t m = a.i[0];
+    for (int i = 1; i < 16; i++)
+        m = a.i[i] > m ? a.i[i] : m;
+    return m;
 }
 /* Sum of the 16 lanes; integers do not mind the order. */
 static inline int32_t i16_sum(i16 a)
 {
-    int32_t s = 0;
+    uint32_t s = 0;
     for (int i = 0; i < 16; i++)
-        s += a.i[i];
-    return s;
+        s += (uint32_t)a.i[i];
+    return (int32_t)s;
 }
 /* Low bytes of the lanes; the values fit (-128 .. 255). */
 static inline void i16_store8(void *p, i16 a)
