@@ -1,0 +1,159 @@
+"""octet against the oracle and llama.cpp. Needs OCTET_BIN_DIR; the tests of the default model OCTET_MODEL too."""
+
+import json
+import os
+
+import numpy as np
+import octet
+import oracle
+import pytest
+from conftest import GOLDEN
+from eval_check import log_softmax
+from octet import Engine
+
+FP32_CLOSE = 1e-3
+TIE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def stored():
+    with open(os.path.join(GOLDEN, "greedy.json"), encoding="utf-8") as f:
+        return json.load(f)
+
+
+@pytest.fixture(scope="module")
+def truth(smollm):
+    """The default model in float64: a gigabyte, loaded once."""
+    return oracle.Model(smollm)
+
+
+@pytest.fixture(scope="module")
+def true_logits(truth, stored):
+    return [truth.logits(text["ids"]) for text in stored["texts"]]
+
+
+def check_greedy(model, prompt, ours, theirs, lead):
+    """Equal, or from the first difference on as good a choice as the best, within TIE."""
+    if ours == theirs:
+        return
+    first = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    assert lead[first] < TIE, f"token {first}: {ours[first]} instead of {theirs[first]}, which leads by {lead[first]}"
+    scores = model().logits(prompt + ours)[len(prompt) - 1 : -1]
+    short = scores.max(axis=1) - scores[np.arange(len(ours)), ours]
+    assert short.max() < TIE
+
+
+def divergence(logits, reference):
+    """KL(reference || logits) of each position."""
+    ours, theirs = log_softmax(logits), log_softmax(reference)
+    return (np.exp(theirs) * (theirs - ours)).sum(axis=1)
+
+
+# ---- the default model ----
+
+
+@pytest.mark.parametrize("chunk, threads", [(1, 2), (48, 1), (200, 2)])
+def test_fp32_logits(smollm, true_logits, stored, chunk, threads):
+    ours = Engine(smollm, "fp32", "f32", threads, chunk).logits([text["ids"] for text in stored["texts"]])
+    for logits, true in zip(ours, true_logits, strict=True):
+        assert np.abs(logits - true).max() < FP32_CLOSE
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_fp32_greedy(smollm, request, stored, together):
+    rows = stored["prompts"]
+    ours = Engine(smollm, "fp32", "f32", 2, together=together).greedy([row["ids"] for row in rows], 64)
+    for row, ids in zip(rows, ours, strict=True):
+        check_greedy(lambda: request.getfixturevalue("truth"), row["ids"], ids, row["greedy"], row["lead"])
+
+
+@pytest.mark.parametrize("which", [3, 16])
+def test_stored_greedy_is_the_oracles(truth, stored, which):
+    row = stored["prompts"][which]
+    ids, leads = truth.greedy(row["ids"], 32)
+    assert ids == row["greedy"][:32]
+    assert np.allclose(leads, row["lead"][:32], atol=1e-5)
+
+
+def test_tokenize(smollm, stored):
+    for row in [*stored["texts"], *({"text": row["prompt"], "ids": row["ids"]} for row in stored["prompts"])]:
+        assert octet.tokenize(smollm, row["text"], "--special") == row["ids"]
+
+
+def test_int8_near_fp32(smollm, true_logits, stored):
+    """A guard on few positions; `octet eval` over thousands is the measure."""
+    ours = Engine(smollm, "int8", "int8", 2).logits([text["ids"] for text in stored["texts"]])
+    klds = [divergence(logits, true) for logits, true in zip(ours, true_logits, strict=True)]
+    assert np.concatenate(klds).mean() < 0.01
+
+
+@pytest.mark.parametrize("kv", ["int8", "f16", "f32"])
+def test_int8_same_bytes(smollm, stored, kv):
+    check_same_bytes(smollm, kv, [stored["texts"][0]["ids"], stored["texts"][1]["ids"][:20]], chunks=[7, 200])
+
+
+# ---- tiny models ----
+
+
+@pytest.mark.parametrize("chunk, threads", [(1, 1), (7, 2), (64, 1), (200, 2)])
+def test_tiny_fp32(tiny, chunk, threads):
+    logits = Engine(tiny.path, "fp32", "f32", threads, chunk).logits([tiny.ids])[0]
+    assert tiny.farthest(logits) < FP32_CLOSE
+
+
+def test_tiny_fp32_greedy(tiny):
+    assert Engine(tiny.path, "fp32", "f32").greedy([tiny.ids], len(tiny.greedy))[0] == tiny.greedy
+
+
+@pytest.mark.parametrize("kv", ["int8", "f16", "f32"])
+def test_tiny_int8(tiny, kv):
+    """Noise for weights is the hardest case for eight bits; a wrong scale, sign or rotation is far outside of this."""
+    truth = oracle.Model(tiny.path).logits(tiny.ids)
+    logits = Engine(tiny.path, "int8", kv).logits([tiny.ids])[0]
+    noise = np.sqrt(np.mean((logits - truth) ** 2)) / truth.std()
+    assert noise < 0.05
+    assert divergence(logits, truth).mean() < 0.05
+
+
+def check_same_bytes(path, kv, lines, chunks=(1, 7, 64, 200)):
+    want = Engine(path, "int8", kv, 1, 200, "generic").raw(lines)
+    for cpu in octet.kernel_sets():
+        for threads in (1, 2):
+            for chunk in chunks:
+                same = Engine(path, "int8", kv, threads, chunk, cpu).raw(lines) == want
+                assert same, f"{cpu}, {threads} threads, chunks of {chunk}: other bytes than generic"
+        assert Engine(path, "int8", kv, 2, 7, cpu, together=True).raw(lines) == want, f"{cpu}: other bytes side by side"
+
+
+@pytest.mark.parametrize("kv", ["int8", "f16", "f32"])
+def test_tiny_int8_same_bytes(tiny, kv):
+    if tiny.name.startswith("type-") and tiny.name not in ("type-q8_0", "type-q6_k"):
+        pytest.skip("the same shape as type-q6_k")
+    lines = [tiny.ids, tiny.ids[3:70], tiny.ids[:1], tiny.ids[50:115]]
+    check_same_bytes(tiny.path, kv, lines)
+
+
+def test_tiny_tokenize(tiny):
+    for text, ids in tiny.texts:
+        assert octet.tokenize(tiny.path, text, "--special") == ids
+
+
+def test_quantized_file_equals_conversion_at_load(tiny, tmp_path):
+    out = tmp_path / "int8.gguf"
+    octet.run("octet", "quantize", tiny.path, out)
+    assert Engine(out, "int8", "int8").raw([tiny.ids]) == Engine(tiny.path, "int8", "int8").raw([tiny.ids])
+    assert Engine(out, "fp32", "f32").raw([tiny.ids]) != Engine(tiny.path, "fp32", "f32").raw([tiny.ids])
+
+
+def test_q8_0_file_reads_elsewhere(tiny, tmp_path):
+    """What `--scheme q8_0` writes, the gguf package dequantizes: the oracle runs it like any other file."""
+    if tiny.name == "head100":
+        pytest.skip("Q8_0 has blocks of 32, which do not divide 200")
+    out = str(tmp_path / "q8_0.gguf")
+    octet.run("octet", "quantize", tiny.path, out, "--scheme", "q8_0")
+    written = oracle.Model(out).logits(tiny.ids)
+    truth = oracle.Model(tiny.path).logits(tiny.ids)
+    assert np.sqrt(np.mean((written - truth) ** 2)) / truth.std() < 0.05
+    assert np.abs(Engine(out, "fp32", "f32").logits([tiny.ids])[0] - written).max() < FP32_CLOSE
+    ours = Engine(out, "int8", "f32").logits([tiny.ids])[0]
+    assert np.sqrt(np.mean((ours - written) ** 2)) / truth.std() < 0.05
