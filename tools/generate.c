@@ -268,14 +268,16 @@ static int prepare(struct generation *g, struct error *err)
 }
 
 /* Text to stdout at once, or aside for --json. */
-static int put_text(struct generation *g, const char *text, size_t len)
+static int put_text(struct generation *g, const char *text, size_t len, struct error *err)
 {
     if (len == 0)
         return ST_OK;
     if (g->values->json)
         return buf_put(&g->text, text, len);
     fwrite(text, 1, len, stdout);
-    return fflush(stdout) == 0 ? ST_OK : ST_IO;
+    if (fflush(stdout) == 0)
+        return ST_OK;
+    return error_set(err, ST_IO, "stdout cannot be written: %s", strerror(errno));
 }
 
 /* Run the prompt; *ret_row is the row of the last step that holds its logits. */
@@ -297,7 +299,8 @@ static int prefill(struct generation *g, size_t *ret_row)
 }
 
 /* Draw from the logits of that row, show what the token gives; *ret_go_on is false at the end. */
-static int draw(struct generation *g, size_t row, int32_t *ret_id, bool *ret_go_on)
+static int draw(struct generation *g, size_t row, int32_t *ret_id, bool *ret_go_on,
+                struct error *err)
 {
     struct sample_job job = {.sampler = g->sampler,
                              .logits = runner_logits(g->session.runner, row)};
@@ -319,7 +322,7 @@ static int draw(struct generation *g, size_t row, int32_t *ret_id, bool *ret_go_
     } else {
         r = detok_push(g->detok, job.id, &text, &len, &stop);
         if (r == ST_OK)
-            r = put_text(g, text, len);
+            r = put_text(g, text, len, err);
         if (r != ST_OK)
             return r;
         if (stop >= 0) {
@@ -335,10 +338,10 @@ static int draw(struct generation *g, size_t row, int32_t *ret_id, bool *ret_go_
         g->finish = FINISH_LENGTH;
     }
     r = detok_finish(g->detok, &text, &len);
-    return r == ST_OK ? put_text(g, text, len) : r;
+    return r == ST_OK ? put_text(g, text, len, err) : r;
 }
 
-static int generate(struct generation *g)
+static int generate(struct generation *g, struct error *err)
 {
     bool go_on = true;
     int32_t id = 0;
@@ -348,7 +351,7 @@ static int generate(struct generation *g)
     g->start_s = cli_now_s();
     r = prefill(g, &row);
     while (r == ST_OK) {
-        r = draw(g, row, &id, &go_on);
+        r = draw(g, row, &id, &go_on, err);
         if (r != ST_OK || !go_on)
             break;
         uint32_t pos = (uint32_t)g->n_ids + g->n_made - 1;
@@ -430,7 +433,7 @@ int cmd_generate(int argc, char *const *argv)
     if (r == ST_OK)
         r = prepare(&g, &err);
     if (r == ST_OK)
-        r = generate(&g);
+        r = generate(&g, &err);
     if (r == ST_OK && values.json)
         r = print_json(&g, &err);
     else if (r == ST_OK && isatty(STDOUT_FILENO))
