@@ -17,13 +17,42 @@ static void enter(struct conn *conn, enum conn_state state)
     conn->since_us = clock_us();
 }
 
+/* Both FIN and RST. While a connection is suspended libmicrohttpd does not see them at all. */
+static void on_disconnect(uv_poll_t *handle, int status, int events)
+{
+    struct conn *conn = handle->data;
+
+    (void)status;
+    (void)events;
+    uv_poll_stop(handle);
+    conn->gone = true;
+    if (conn->exchange && !conn->exchange->home)
+        exchange_abandon(conn->exchange);
+}
+
+static void start_watch(struct conn *conn)
+{
+    conn->watch.data = conn;
+    if (uv_poll_init(&conn->server->loop.uv, &conn->watch, conn->fd) != 0)
+        return; /* the loss is noticed at the next write: worse, but not wrong */
+    conn->watching = true;
+    uv_poll_start(&conn->watch, UV_DISCONNECT, on_disconnect);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
 static struct conn *conn_new(struct server *server, int fd)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
 
     if (!conn)
         return NULL;
+    conn->server = server;
     conn->fd = fd;
+    start_watch(conn);
     enter(conn, CONN_IDLE);
     conn->next = server->http.conns;
     if (conn->next)
@@ -44,7 +73,11 @@ static void conn_free(struct server *server, struct conn *conn)
         server->http.conns = conn->next;
     if (--server->http.n_conns == 0)
         loop_tick(&server->loop, 0);
-    free(conn);
+    /* libmicrohttpd closes the descriptor after this. */
+    if (conn->watching)
+        uv_close((uv_handle_t *)&conn->watch, on_watch_closed);
+    else
+        free(conn);
 }
 
 void conn_notify(void *arg, struct MHD_Connection *connection, void **context,
@@ -66,15 +99,22 @@ void conn_notify(void *arg, struct MHD_Connection *connection, void **context,
 void conn_begin(struct conn *conn, struct exchange *exchange)
 {
     conn->exchange = exchange;
+    conn_received(conn);
     enter(conn, CONN_BUSY);
+}
+
+void conn_received(struct conn *conn)
+{
+    conn->bytes_seen = tcp_bytes_received(conn->fd);
 }
 
 void conn_end(struct conn *conn)
 {
     conn->exchange = NULL;
-    conn->bytes_seen = tcp_bytes_received(conn->fd);
-    if (conn->state != CONN_CLOSING)
-        enter(conn, CONN_IDLE);
+    if (conn->state == CONN_CLOSING)
+        return;
+    /* What came since the request was complete belongs to the next one. */
+    enter(conn, tcp_bytes_received(conn->fd) == conn->bytes_seen ? CONN_IDLE : CONN_HEADERS);
 }
 
 void conn_shut(struct conn *conn)
@@ -181,5 +221,9 @@ void conn_sweep(struct server *server, uint64_t now_us)
         case CONN_CLOSING:
             break;
         }
+        /* A FIN that came together with bytes which make no whole request goes unnoticed: 0.9.75
+         * reads once and waits for an edge that never comes. Shutting down makes one. */
+        if (conn->gone || conn->state == CONN_CLOSING)
+            shutdown(conn->fd, SHUT_RD);
     }
 }

@@ -1,16 +1,20 @@
-/* conn.h - connections by the clock: absolute deadlines for headers and bodies, which libmicrohttpd
- * lacks (its own timeout starts anew with every byte), and answers it can't give any more.
+/* conn.h - what libmicrohttpd 0.9.75 lacks of a connection: to notice that its client left,
+ * absolute deadlines for headers and bodies (its own timeout starts anew with every byte), and
+ * answers while a body is still coming in.
  *
  * Owner:   the loop thread.
- * Memory:  one struct a connection, from its start to its end as libmicrohttpd tells them.
+ * Memory:  one struct a connection, from its start to its end as libmicrohttpd tells them,
+ *          and until its watch is closed.
  * Errors:  a connection that is too slow gets 408 and is closed.
  * Threads: loop only. */
 #ifndef OCTET_SERVER_CONN_H
 #define OCTET_SERVER_CONN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <microhttpd.h>
+#include <uv.h>
 
 #include "server/server.h"
 
@@ -25,10 +29,14 @@ enum conn_state {
 
 struct conn {
     struct conn *prev, *next;
+    struct server *server;
     int fd;
+    uv_poll_t watch; /* for a client that leaves: see on_disconnect() */
+    bool watching;
+    bool gone; /* it left, or closed its sending side, which counts as the same */
     enum conn_state state;
     uint64_t since_us;   /* when the state began */
-    uint64_t bytes_seen; /* that the kernel had received when it became idle */
+    uint64_t bytes_seen; /* that the kernel had received when the last request was complete */
     struct exchange *exchange;
 };
 
@@ -37,6 +45,7 @@ void conn_notify(void *arg, struct MHD_Connection *connection, void **context,
                  enum MHD_ConnectionNotificationCode what);
 
 void conn_begin(struct conn *conn, struct exchange *exchange); /* its headers are there */
+void conn_received(struct conn *conn);                         /* its body too */
 void conn_end(struct conn *conn);                              /* its answer is out */
 
 /* Refuse with exchange->answer past libmicrohttpd, which takes no answer while a body is coming in.

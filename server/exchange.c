@@ -53,7 +53,7 @@ static void release(struct exchange *x)
     struct server *server = x->server;
     struct request *request = x->request;
 
-    if (!x->completed || !x->home || x->watching)
+    if (!x->completed || !x->home)
         return;
     if (request->outcome == OUTCOME_OPEN)
         request_cancel(request);
@@ -218,43 +218,12 @@ enum MHD_Result exchange_deliver(struct exchange *x)
 
 /* ---- away and home ---- */
 
-static void on_watch_closed(uv_handle_t *handle)
-{
-    struct exchange *x = handle->data;
-
-    x->watching = false;
-    release(x);
-}
-
-/* Both FIN and RST: a client that has closed its sending side counts as gone. */
-static void on_disconnect(uv_poll_t *handle, int status, int events)
-{
-    struct exchange *x = handle->data;
-
-    (void)status;
-    (void)events;
-    uv_poll_stop(handle);
-    exchange_abandon(x);
-}
-
-static void start_watch(struct exchange *x)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-    x->watch.data = x;
-    /* Without a watch the loss is noticed at the next write: worse, but not wrong. */
-    if (!info || uv_poll_init(&x->server->loop.uv, &x->watch, info->connect_fd) != 0)
-        return;
-    x->watching = true;
-    uv_poll_start(&x->watch, UV_DISCONNECT, on_disconnect);
-}
-
 void exchange_lend(struct exchange *x)
 {
     assert(x->home);
     x->home = false;
-    start_watch(x);
+    if (x->conn->gone)
+        exchange_abandon(x); /* it sent a request and left at once */
 }
 
 void exchange_home(struct exchange *x)
@@ -286,7 +255,5 @@ void exchange_completed(struct exchange *x, bool in_full)
         else if (request->outcome == OUTCOME_FINISHED)
             request->outcome = OUTCOME_CANCELLED; /* made, but not taken */
     }
-    if (x->watching)
-        uv_close((uv_handle_t *)&x->watch, on_watch_closed);
     release(x);
 }

@@ -1,6 +1,6 @@
 /* exchange.h - one HTTP request and its answer, as the loop holds them: from the headers' arrival
- * until libmicrohttpd has let go of it, the engine has handed its request back and the disconnect
- * watch is closed; whichever comes last frees it.
+ * until libmicrohttpd has let go of it and the engine has handed its request back; whichever comes
+ * last frees it.
  *
  * Owner:   the loop thread.
  * Memory:  exchange_new() .. freed by itself as said above.
@@ -45,7 +45,6 @@ struct exchange {
     uint64_t body_began_us;
     struct answer answer;
     struct stream stream;
-    uv_poll_t watch; /* for a client that leaves while its connection is suspended and so deaf */
     uv_work_t work;  /* TOKENIZE */
     int sent_status; /* 0: nothing was sent */
     bool raw;        /* refused past libmicrohttpd; the rest of the body is thrown away */
@@ -54,7 +53,6 @@ struct exchange {
     bool gone;      /* the client left, or is made to leave */
     bool home;      /* the request is the loop's */
     bool admitted;  /* the engine said so */
-    bool watching;  /* watch is open */
     bool completed; /* libmicrohttpd has let go */
 };
 

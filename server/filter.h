@@ -18,7 +18,7 @@ struct filter {
     unsigned n_length, n_coding, n_host;
     bool chunked;    /* the only Transfer-Encoding is exactly "chunked" */
     bool bad_length; /* Content-Length is not plain digits */
-    bool bad_header; /* a name that is no token, a NUL in a value, a near-miss of the two above */
+    bool bad_header; /* a name that is no token, or a near miss of the two above */
     uint64_t length; /* Content-Length, UINT64_MAX if it is more */
 };
 

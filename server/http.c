@@ -132,6 +132,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         return MHD_NO; /* answered long ago, and all was read */
     if (!x->dispatched) {
         x->dispatched = true;
+        conn_received(x->conn);
         request_move(x->request, STAGE_ROUTE, clock_us());
         x->route->handle(x);
     }

@@ -125,6 +125,14 @@ class Client:
                 body, self.buffer = self.buffer, b""
         return Answer(status, headers, body, self.taken)
 
+    def rest(self):
+        """Everything until the server closes, or until nothing comes for the timeout."""
+        try:
+            while True:
+                self._more()
+        except (Closed, TimeoutError):
+            return self.buffer
+
     def is_closed(self, within=10):
         """The server closes; anything it still sends is an error."""
         self.socket.settimeout(within)
