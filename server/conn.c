@@ -71,8 +71,7 @@ static void conn_free(struct server *server, struct conn *conn)
         conn->prev->next = conn->next;
     else
         server->http.conns = conn->next;
-    if (--server->http.n_conns == 0)
-        loop_tick(&server->loop, 0);
+    server->http.n_conns--;
     /* libmicrohttpd closes the descriptor after this. */
     if (conn->watching)
         uv_close((uv_handle_t *)&conn->watch, on_watch_closed);

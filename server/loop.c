@@ -155,7 +155,8 @@ void loop_close(struct loop *loop)
         return;
     loop->daemon = NULL;
     uv_walk(&loop->uv, close_handle, NULL);
-    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)
+        continue; /* a loop_stop() from before still counted */
     int r = uv_loop_close(&loop->uv);
     assert(r == 0);
     loop->open = false;

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 
 import pytest
 
@@ -34,15 +33,16 @@ class Daemon:
         self.kind = kind
         fake = {k: str(v) for k, v in settings.items() if k.startswith("FAKE_")}
         flags = {k: v for k, v in settings.items() if k not in fake}
-        self.err = tempfile.TemporaryFile("w+")
-        self.out = tempfile.TemporaryFile("w+")
+        self.folder = tempfile.TemporaryDirectory()
+        self.paths = [os.path.join(self.folder.name, name) for name in ("stdout", "stderr")]
         command = [FAKE if kind == "fake" else REAL, "--model", "fake.gguf" if kind == "fake" else MODEL]
         if "port" not in flags:
             command += ["--port", "0"]
         for key, value in flags.items():
             command += ["--" + key.replace("_", "-"), str(value)]
         env = {k: v for k, v in os.environ.items() if not k.startswith("OCTET_")}
-        self.process = subprocess.Popen(command + list(args), stdout=self.out, stderr=self.err, env={**env, **fake})
+        with open(self.paths[0], "w") as out, open(self.paths[1], "w") as err:
+            self.process = subprocess.Popen(command + list(args), stdout=out, stderr=err, env={**env, **fake})
         self.port = None
         if wait:
             self.port = wire.wait_for(lambda: self.log("listening") or self._alive(), 30)[0]["port"]
@@ -53,12 +53,12 @@ class Daemon:
         assert self.process.poll() is None, f"octetd ended with {self.process.returncode}: {self.stderr()}"
 
     def stderr(self):
-        self.err.seek(0)
-        return self.err.read()
+        with open(self.paths[1]) as f:
+            return f.read()
 
     def stdout(self):
-        self.out.seek(0)
-        return self.out.read()
+        with open(self.paths[0]) as f:
+            return f.read()
 
     def log(self, event=None, **fields):
         """The log's lines, as far as they are complete; only those with the given fields."""
