@@ -75,8 +75,8 @@ static int read_arch(const struct gguf *g, struct hparams *hp, struct error *err
             return ST_OK;
     }
     return error_set(err, ST_UNSUPPORTED,
-                     "%s: architecture \"%.*s\" is not built; llama and qwen2 are", gguf_path(g),
-                     s.len > 60 ? 60 : (int)s.len, s.data);
+                     "%s: architecture \"%s\" is not built; llama and qwen2 are", gguf_path(g),
+                     gguf_show(s).text);
 }
 
 static void read_rope(struct reader *rd, struct hparams *hp)
@@ -98,8 +98,8 @@ static void read_rope(struct reader *rd, struct hparams *hp)
     bool none = type.len == 4 && memcmp(type.data, "none", 4) == 0;
     if (!linear && !none) {
         rd->r =
-            error_set(rd->err, ST_UNSUPPORTED, "%s: %s \"%.*s\" is not built; none and linear are",
-                      gguf_path(rd->g), key, type.len > 40 ? 40 : (int)type.len, type.data);
+            error_set(rd->err, ST_UNSUPPORTED, "%s: %s \"%s\" is not built; none and linear are",
+                      gguf_path(rd->g), key, gguf_show(type).text);
         return;
     }
     if (linear) {

@@ -105,10 +105,9 @@ int weights_check_names(const struct gguf *g, const struct hparams *hp, struct e
             i++;
         if (!weights_tensor_at(hp, i, &role))
             return error_set(err, ST_UNSUPPORTED,
-                             "%s: the tensor %.*s is not known to architecture %s: the file needs "
+                             "%s: the tensor %s is not known to architecture %s: the file needs "
                              "something that is not built",
-                             gguf_path(g), tensor->name.len > 100 ? 100 : (int)tensor->name.len,
-                             tensor->name.data, hp->arch);
+                             gguf_path(g), gguf_show(tensor->name).text, hp->arch);
     }
     return ST_OK;
 }

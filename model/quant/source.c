@@ -51,17 +51,14 @@ static int octet_spec(const struct gguf *g, const char *name, struct quant_spec 
     struct gguf_array names, nums[4];
     size_t len = strlen(name) - strlen(".weight");
     uint32_t v[4];
-    int r = gguf_get_array(g, "octet.linear.names", &names, err);
+    int r = gguf_get_strs(g, "octet.linear.names", &names, err);
 
     for (size_t i = 0; r == ST_OK && i < 4; i++) {
-        r = gguf_get_array(g, keys[i], &nums[i], err);
+        r = gguf_get_ints(g, keys[i], &nums[i], err);
         if (r == ST_OK && nums[i].n != names.n)
             r = error_set(err, ST_FORMAT, "%s: %s and octet.linear.names differ in length",
                           gguf_path(g), keys[i]);
     }
-    if (r == ST_OK && !names.strs)
-        r = error_set(err, ST_FORMAT, "%s: octet.linear.names is not an array of strings",
-                      gguf_path(g));
     if (r == ST_NOTFOUND)
         return error_set(err, ST_FORMAT,
                          "%s: octet.linear.* keys are missing beside octet's own tensors",
