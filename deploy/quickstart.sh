@@ -15,9 +15,9 @@ server_pid=
 # shellcheck source=deploy/lib.sh
 . "$root/deploy/lib.sh"
 
-question='Why is the sky blue?'
+question='Give me three tips for learning to play the piano.'
 prompt="<|im_start|>user\\n$question<|im_end|>\\n<|im_start|>assistant\\n"
-body="{\"prompt\": \"$prompt\", \"max_tokens\": 160, \"temperature\": 0, \"stream\": true}"
+body="{\"prompt\": \"$prompt\", \"max_tokens\": 128, \"temperature\": 0, \"stream\": true}"
 
 stop_server()
 {
