@@ -73,7 +73,7 @@ def test_rule(seed, tmp_path):
     pieces.write(path)
     texts = ["", " "] + ["".join(rng.choices(alphabet + "z", k=rng.randint(1, 40))) for _ in range(200)]
     assert ids_of(PROGRAM, path, texts) == [pieces.encode(t) for t in texts]
-    if pieces.bytes:
+    if pieces.bytes and SPACE in pieces.ids:
         # Back again, but for the space put first, and for U+2581, which is a space's other spelling.
         first = " " if pieces.space_first else ""
         assert round_trip(PROGRAM, path, texts) == [(first + t if t else "").replace(SPACE, " ").encode() for t in texts]
