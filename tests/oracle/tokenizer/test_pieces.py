@@ -8,7 +8,7 @@ import random
 import gguf
 import pytest
 
-from octet import ids_of, round_trip
+from tokenize_lines import ids_of, round_trip
 
 PROGRAM = os.environ.get("OCTET_TOKENIZE")
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6

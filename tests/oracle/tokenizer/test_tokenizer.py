@@ -8,7 +8,7 @@ import pytest
 
 import hf
 import lines
-from octet import ids_of, round_trip
+from tokenize_lines import ids_of, round_trip
 
 PROGRAM = os.environ.get("OCTET_TOKENIZE")
 MODEL = os.environ.get("OCTET_MODEL")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import hf
-from octet import ids_of
+from tokenize_lines import ids_of
 
 NEIGHBOURS = "a1!\t"
 
