@@ -57,8 +57,8 @@ static void on_tick(void *arg)
 
     conn_sweep(server, now_us);
     generate_tick(server, now_us);
-    /* The last tick comes after the last connection: at its limit libmicrohttpd stops listening, and
-     * listens again in the first run after somebody left. */
+    /* The last tick comes after the last connection: at its limit libmicrohttpd stops listening,
+     * and listens again in the first run after somebody left. */
     if (server->http.n_conns == 0)
         loop_tick(&server->loop, 0);
 }

@@ -1,0 +1,272 @@
+/* The engine over the fake model: requests in, events out, stages in order. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/status.h"
+#include "server/clock.h"
+#include "server/engine.h"
+#include "server/prompt.h"
+#include "unit/suite.h"
+
+static struct engine *engine;
+static struct metrics metrics;
+
+static void start(uint32_t max_seqs)
+{
+    struct engine_opts opts = {.model = {.path = "fake"},
+                               .runner = {.max_seqs = max_seqs, .threads = 1},
+                               .metrics = &metrics};
+    struct error err;
+    struct mail *mail;
+
+    memset(&metrics, 0, sizeof(metrics));
+    ck_assert_int_eq(engine_start(&opts, &engine, &err), ST_OK);
+    while ((mail = queue_take(engine_outbox(engine))) == NULL)
+        usleep(100);
+    ck_assert_int_eq(((struct event *)mail)->kind, EVENT_LOADED);
+    ck_assert_int_eq(engine_loaded(engine, &err), ST_OK);
+}
+
+static void stop(void)
+{
+    engine_stop(engine);
+    engine = NULL;
+    clearenv();
+}
+
+/* As generate.c does it, without sockets and workers. */
+static struct request *submit(const char *json)
+{
+    struct request *request = request_new(clock_us());
+    uint64_t now = clock_us();
+
+    ck_assert_int_eq(parse_generate(json, strlen(json), &request->ask, &request->error), ST_OK);
+    request->accepted = true;
+    if (request->ask.has_seed)
+        request->seed = request->ask.seed;
+    request->queued_us = now;
+    request->deadline_us =
+        request->ask.timeout_ms ? now + (uint64_t)request->ask.timeout_ms * 1000 : 0;
+    for (int s = STAGE_ROUTE; s <= STAGE_TOKENIZE; s++)
+        request_move(request, (enum stage)s, now);
+    ck_assert_int_eq(prompt_prepare(request, engine_model(engine), engine_info(engine)->n_ctx),
+                     ST_OK);
+    request_move(request, STAGE_ADMIT, now);
+    engine_submit(engine, request);
+    return request;
+}
+
+struct seen {
+    char text[8192];
+    size_t len;
+    unsigned n_admitted, n_text, n_home;
+};
+
+/* Take events until n requests are home; text of all streams in one. */
+static void collect(unsigned n, struct seen *seen)
+{
+    while (seen->n_home < n) {
+        struct mail *mail = queue_take(engine_outbox(engine)), *next;
+        if (!mail)
+            usleep(100);
+        for (; mail; mail = next) {
+            struct event *event = (struct event *)mail;
+            next = mail->next;
+            seen->n_admitted += event->kind == EVENT_ADMITTED;
+            seen->n_home += event->kind == EVENT_HOME;
+            if (event->kind != EVENT_TEXT)
+                continue;
+            seen->n_text++;
+            ck_assert_uint_lt(seen->len + event->len, sizeof(seen->text));
+            memcpy(seen->text + seen->len, event->text, event->len);
+            seen->len += event->len;
+            free(event);
+        }
+    }
+}
+
+START_TEST(test_one_request_walks_the_whole_path)
+{
+    struct seen seen = {0};
+
+    start(4);
+    struct request *request = submit("{\"prompt\":\"hello\",\"max_tokens\":5,\"temperature\":0}");
+    collect(1, &seen);
+    ck_assert_int_eq(request->owner, OWNER_LOOP);
+    ck_assert_int_eq(request->stage, STAGE_STREAM);
+    request_close(request, 200, true, &metrics);
+    ck_assert_int_eq(request->stage, STAGE_DONE);
+    for (unsigned i = 0; i <= STAGE_DONE; i++)
+        ck_assert(request->stages_seen & 1u << i);
+    ck_assert(!(request->stages_seen & (1u << STAGE_FAILED | 1u << STAGE_CANCELLED)));
+    ck_assert_uint_eq(request->text.len, 5);
+    ck_assert_uint_eq(request->n_made, 5);
+    ck_assert_uint_eq(seen.n_admitted, 1);
+    ck_assert_uint_eq(seen.n_text, 0); /* not a stream */
+    ck_assert(request->queued_us <= request->admitted_us &&
+              request->admitted_us <= request->first_us);
+    ck_assert(request->first_us <= request->last_us && request->last_us <= request->ended_us);
+    request_free(request);
+    stop();
+}
+END_TEST
+
+START_TEST(test_a_stream_is_an_event_a_token)
+{
+    struct seen whole = {0}, streamed = {0};
+
+    start(4);
+    struct request *a = submit("{\"prompt\":\"hello\",\"max_tokens\":9,\"temperature\":0}");
+    collect(1, &whole);
+    struct request *b =
+        submit("{\"prompt\":\"hello\",\"max_tokens\":9,\"temperature\":0,\"stream\":true}");
+    collect(1, &streamed);
+    ck_assert_uint_eq(streamed.n_text, 9);
+    ck_assert_str_eq(streamed.text, a->text.data);
+    ck_assert_uint_eq(b->text.len, 0);
+    request_close(a, 200, true, &metrics);
+    request_close(b, 200, true, &metrics);
+    request_free(a);
+    request_free(b);
+    stop();
+}
+END_TEST
+
+START_TEST(test_a_cancelled_one_comes_home_soon)
+{
+    struct seen seen = {0};
+
+    setenv("FAKE_STEP_US", "1000", 1);
+    start(1);
+    struct request *runs = submit("{\"prompt\":\"a\",\"max_tokens\":8000}");
+    struct request *waits = submit("{\"prompt\":\"b\",\"max_tokens\":8000}");
+    atomic_store(&waits->cancelled, true);
+    collect(1, &seen);
+    ck_assert_int_eq(waits->outcome, OUTCOME_CANCELLED);
+    ck_assert_int_eq(waits->owner, OWNER_LOOP);
+    atomic_store(&runs->cancelled, true);
+    collect(2, &seen);
+    ck_assert_int_eq(runs->outcome, OUTCOME_CANCELLED);
+    ck_assert_uint_lt(runs->n_made, 8000);
+    request_close(runs, 0, true, &metrics);
+    request_close(waits, 0, true, &metrics);
+    ck_assert_uint_eq(atomic_load(&metrics.counters[COUNT_CANCELLED]), 2);
+    ck_assert_uint_eq(atomic_load(&metrics.gauges[GAUGE_KV_PAGES_USED]), 0);
+    request_free(runs);
+    request_free(waits);
+    stop();
+}
+END_TEST
+
+START_TEST(test_deadline_before_and_after_the_first_token)
+{
+    struct seen seen = {0};
+
+    setenv("FAKE_STEP_US", "20000", 1);
+    start(1);
+    struct request *runs = submit("{\"prompt\":\"a\",\"max_tokens\":8000,\"timeout_ms\":200}");
+    struct request *waits = submit("{\"prompt\":\"b\",\"max_tokens\":8000,\"timeout_ms\":100}");
+    collect(2, &seen);
+    ck_assert_int_eq(runs->outcome, OUTCOME_FINISHED);
+    ck_assert_int_eq(runs->finish, FINISH_DEADLINE);
+    ck_assert_uint_eq(runs->text.len, runs->n_made);
+    ck_assert_int_eq(waits->outcome, OUTCOME_FAILED);
+    ck_assert_int_eq(waits->error.http_status, 504);
+    request_close(runs, 200, true, &metrics);
+    request_close(waits, 504, true, &metrics);
+    request_free(runs);
+    request_free(waits);
+    stop();
+}
+END_TEST
+
+START_TEST(test_the_cut_ends_what_began_and_refuses_the_rest)
+{
+    struct seen seen = {0};
+
+    setenv("FAKE_STEP_US", "5000", 1);
+    start(1);
+    struct request *runs = submit("{\"prompt\":\"a\",\"max_tokens\":8000,\"stream\":true}");
+    struct request *waits = submit("{\"prompt\":\"b\",\"max_tokens\":8000}");
+    while (seen.n_text == 0) {
+        struct mail *mail = queue_take(engine_outbox(engine)), *next;
+        for (; mail; mail = next) {
+            struct event *event = (struct event *)mail;
+            next = mail->next;
+            if (event->kind != EVENT_TEXT)
+                continue;
+            seen.n_text++;
+            free(event);
+        }
+    }
+    engine_cut(engine);
+    collect(2, &seen);
+    ck_assert_int_eq(runs->finish, FINISH_DEADLINE);
+    ck_assert_int_eq(waits->outcome, OUTCOME_FAILED);
+    ck_assert_int_eq(waits->error.http_status, 503);
+    request_close(runs, 200, true, &metrics);
+    request_close(waits, 503, true, &metrics);
+    request_free(runs);
+    request_free(waits);
+    stop();
+}
+END_TEST
+
+/* Too few pages: they are preempted and recomputed, and say what they say alone. */
+START_TEST(test_preempted_ones_emit_every_token_once)
+{
+    enum { N = 6 };
+    struct request *requests[N];
+    char alone[N][256];
+    struct seen seen = {0};
+
+    start(1);
+    for (unsigned i = 0; i < N; i++) {
+        char json[128];
+        snprintf(json, sizeof(json), "{\"prompt\":\"request %u\",\"max_tokens\":100,\"seed\":%u}",
+                 i, i);
+        requests[i] = submit(json);
+        collect(i + 1, &seen);
+        snprintf(alone[i], sizeof(alone[i]), "%s", requests[i]->text.data);
+        request_close(requests[i], 200, true, &metrics);
+        request_free(requests[i]);
+    }
+    engine_stop(engine);
+    setenv("FAKE_PAGES", "12", 1);
+    setenv("FAKE_CTX", "192", 1);
+    start(N);
+    memset(&seen, 0, sizeof(seen));
+    for (unsigned i = 0; i < N; i++) {
+        char json[128];
+        snprintf(json, sizeof(json), "{\"prompt\":\"request %u\",\"max_tokens\":100,\"seed\":%u}",
+                 i, i);
+        requests[i] = submit(json);
+    }
+    collect(N, &seen);
+    ck_assert_uint_eq(seen.n_admitted, N); /* said once each, however often they come back */
+    for (unsigned i = 0; i < N; i++) {
+        ck_assert_str_eq(requests[i]->text.data, alone[i]);
+        request_close(requests[i], 200, true, &metrics);
+        request_free(requests[i]);
+    }
+    ck_assert_uint_gt(atomic_load(&metrics.counters[COUNT_PREEMPTIONS]), 0);
+    ck_assert_uint_eq(atomic_load(&metrics.counters[COUNT_GENERATION_TOKENS]), N * 100);
+    stop();
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {test_one_request_walks_the_whole_path,
+                                  test_a_stream_is_an_event_a_token,
+                                  test_a_cancelled_one_comes_home_soon,
+                                  test_deadline_before_and_after_the_first_token,
+                                  test_the_cut_ends_what_began_and_refuses_the_rest,
+                                  test_preempted_ones_emit_every_token_once,
+                                  NULL};
+
+    return suite_run("engine", tests, 60);
+}
