@@ -151,7 +151,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     *context = NULL;
     conn_end(x->conn);
     /* A stream that broke off is over for its reader too. */
-    if (x->answer.kind == ANSWER_STREAM && x->request->outcome == OUTCOME_FAILED)
+    if (x->answer.kind == ANSWER_STREAM && x->home && x->request->outcome == OUTCOME_FAILED)
         conn_shut(x->conn);
     exchange_completed(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
