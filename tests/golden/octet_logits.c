@@ -99,7 +99,7 @@ static void read_lines(struct job *job)
 
 static bool finished(const struct job *job, const struct line *line)
 {
-    return line->n == line->n_given + job->n_greedy || (!job->n_greedy && line->done == line->n);
+    return job->n_greedy ? line->n == line->n_given + job->n_greedy : line->done == line->n;
 }
 
 static int32_t best(const float *logits, uint32_t n)

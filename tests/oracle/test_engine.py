@@ -49,6 +49,11 @@ def divergence(logits, reference):
     return (np.exp(theirs) * (theirs - ours)).sum(axis=1)
 
 
+def noise(logits, reference):
+    """Root of the mean square of the difference, as a part of how far the reference's logits spread."""
+    return np.sqrt(np.mean((logits - reference) ** 2)) / reference.std()
+
+
 # ---- the default model ----
 
 
@@ -59,10 +64,10 @@ def test_fp32_logits(smollm, true_logits, stored, chunk, threads):
         assert np.abs(logits - true).max() < FP32_CLOSE
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_fp32_greedy(smollm, request, stored, together):
+@pytest.mark.parametrize("threads, together", [(1, False), (2, True)])
+def test_fp32_greedy(smollm, request, stored, threads, together):
     rows = stored["prompts"]
-    ours = Engine(smollm, "fp32", "f32", 2, together=together).greedy([row["ids"] for row in rows], 64)
+    ours = Engine(smollm, "fp32", "f32", threads, together=together).greedy([row["ids"] for row in rows], 64)
     for row, ids in zip(rows, ours, strict=True):
         check_greedy(lambda: request.getfixturevalue("truth"), row["ids"], ids, row["greedy"], row["lead"])
 
@@ -70,9 +75,9 @@ def test_fp32_greedy(smollm, request, stored, together):
 @pytest.mark.parametrize("which", [3, 16])
 def test_stored_greedy_is_the_oracles(truth, stored, which):
     row = stored["prompts"][which]
-    ids, leads = truth.greedy(row["ids"], 32)
-    assert ids == row["greedy"][:32]
-    assert np.allclose(leads, row["lead"][:32], atol=1e-5)
+    ids, leads = truth.greedy(row["ids"], 16)
+    assert ids == row["greedy"][:16]
+    assert np.allclose(leads, row["lead"][:16], atol=1e-5)
 
 
 def test_tokenize(smollm, stored):
@@ -89,7 +94,7 @@ def test_int8_near_fp32(smollm, true_logits, stored):
 
 @pytest.mark.parametrize("kv", ["int8", "f16", "f32"])
 def test_int8_same_bytes(smollm, stored, kv):
-    check_same_bytes(smollm, kv, [stored["texts"][0]["ids"], stored["texts"][1]["ids"][:20]], chunks=[7, 200])
+    check_same_bytes(smollm, kv, [stored["texts"][0]["ids"], stored["texts"][1]["ids"][:20]], [(7, 1), (200, 2)])
 
 
 # ---- tiny models ----
@@ -110,18 +115,18 @@ def test_tiny_int8(tiny, kv):
     """Noise for weights is the hardest case for eight bits; a wrong scale, sign or rotation is far outside of this."""
     truth = oracle.Model(tiny.path).logits(tiny.ids)
     logits = Engine(tiny.path, "int8", kv).logits([tiny.ids])[0]
-    noise = np.sqrt(np.mean((logits - truth) ** 2)) / truth.std()
-    assert noise < 0.05
-    assert divergence(logits, truth).mean() < 0.05
+    assert noise(logits, truth) < 0.08
+    assert divergence(logits, truth).mean() < 0.035
 
 
-def check_same_bytes(path, kv, lines, chunks=(1, 7, 64, 200)):
+def check_same_bytes(path, kv, lines, shapes=((1, 1), (1, 2), (7, 2), (64, 1), (200, 1), (200, 2))):
+    """shapes: rows of a step, and threads."""
     want = Engine(path, "int8", kv, 1, 200, "generic").raw(lines)
+    assert np.frombuffer(want, dtype="<f4").std() > 1
     for cpu in octet.kernel_sets():
-        for threads in (1, 2):
-            for chunk in chunks:
-                same = Engine(path, "int8", kv, threads, chunk, cpu).raw(lines) == want
-                assert same, f"{cpu}, {threads} threads, chunks of {chunk}: other bytes than generic"
+        for chunk, threads in shapes:
+            same = Engine(path, "int8", kv, threads, chunk, cpu).raw(lines) == want
+            assert same, f"{cpu}, {threads} threads, chunks of {chunk}: other bytes than generic"
         assert Engine(path, "int8", kv, 2, 7, cpu, together=True).raw(lines) == want, f"{cpu}: other bytes side by side"
 
 
@@ -139,6 +144,8 @@ def test_tiny_tokenize(tiny):
 
 
 def test_quantized_file_equals_conversion_at_load(tiny, tmp_path):
+    if tiny.name == "type-q8_0":
+        pytest.skip("Q8_0 is not converted at load: it runs as stored")
     out = tmp_path / "int8.gguf"
     octet.run("octet", "quantize", tiny.path, out)
     assert Engine(out, "int8", "int8").raw([tiny.ids]) == Engine(tiny.path, "int8", "int8").raw([tiny.ids])
@@ -153,7 +160,7 @@ def test_q8_0_file_reads_elsewhere(tiny, tmp_path):
     octet.run("octet", "quantize", tiny.path, out, "--scheme", "q8_0")
     written = oracle.Model(out).logits(tiny.ids)
     truth = oracle.Model(tiny.path).logits(tiny.ids)
-    assert np.sqrt(np.mean((written - truth) ** 2)) / truth.std() < 0.05
+    assert noise(written, truth) < 0.05
     assert np.abs(Engine(out, "fp32", "f32").logits([tiny.ids])[0] - written).max() < FP32_CLOSE
     ours = Engine(out, "int8", "f32").logits([tiny.ids])[0]
-    assert np.sqrt(np.mean((ours - written) ** 2)) / truth.std() < 0.05
+    assert noise(ours, written) < 0.05
