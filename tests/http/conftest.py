@@ -27,11 +27,11 @@ MODEL = os.environ.get("OCTET_MODEL")
 
 
 class Daemon:
-    """A running octetd. Settings are flags; FAKE_* go into its environment."""
+    """A running octetd. Settings are flags; FAKE_* and OCTET_* go into its environment."""
 
     def __init__(self, kind="fake", wait="ready", args=(), **settings):
         self.kind = kind
-        fake = {k: str(v) for k, v in settings.items() if k.startswith("FAKE_")}
+        fake = {k: str(v) for k, v in settings.items() if k.startswith(("FAKE_", "OCTET_"))}
         flags = {k: v for k, v in settings.items() if k not in fake}
         self.folder = tempfile.TemporaryDirectory()
         self.paths = [os.path.join(self.folder.name, name) for name in ("stdout", "stderr")]
