@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints eval_stats_numbers.h: what test_eval_stats.c expects, computed by numpy in float64.
+"""eval_stats_numbers.py | clang-format >eval_stats_numbers.h: what test_eval_stats.c expects, computed by numpy in float64.
 
 The rows of logits are made by the same generator here and in the test, in float32 and exactly.
 """
