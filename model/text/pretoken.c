@@ -43,8 +43,7 @@ static const struct family families[] = {
 
 struct pretoken {
     const struct family *family;
-    pcre2_code *codes[MAX_PATTERNS];
-    size_t n;
+    pcre2_code *codes[MAX_PATTERNS]; /* NULL after the last */
 };
 
 struct pretoken_scratch {
@@ -67,19 +66,18 @@ static const struct family *find_family(struct gguf_str name)
 
 static int compile(struct pretoken *p)
 {
-    for (; p->n < MAX_PATTERNS && p->family->patterns[p->n]; p->n++) {
+    for (size_t i = 0; i < MAX_PATTERNS && p->family->patterns[i]; i++) {
         int code;
         PCRE2_SIZE at;
-        const char *pattern = p->family->patterns[p->n];
 
-        p->codes[p->n] = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                                       PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
-        if (!p->codes[p->n]) {
+        p->codes[i] = pcre2_compile((PCRE2_SPTR)p->family->patterns[i], PCRE2_ZERO_TERMINATED,
+                                    PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        if (!p->codes[i]) {
             assert(code == PCRE2_ERROR_HEAP_FAILED); /* our own patterns are well-formed */
             return ST_NOMEM;
         }
         /* Where no JIT can be had the interpreter gives the same matches. */
-        (void)pcre2_jit_compile(p->codes[p->n], PCRE2_JIT_COMPLETE);
+        (void)pcre2_jit_compile(p->codes[i], PCRE2_JIT_COMPLETE);
     }
     return ST_OK;
 }
@@ -110,7 +108,7 @@ void pretoken_free(struct pretoken *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < MAX_PATTERNS; i++)
         pcre2_code_free(p->codes[i]);
     free(p);
 }
@@ -185,7 +183,7 @@ static int split_from(const struct pretoken *p, struct pretoken_scratch *s, size
     size_t at = 0, start, end;
     int r = ST_OK;
 
-    if (level == p->n)
+    if (level == MAX_PATTERNS || !p->codes[level])
         return piece(arg, text, len);
     while (at < len) {
         r = next_match(p->codes[level], s, text, len, at, &start, &end);

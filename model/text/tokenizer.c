@@ -95,7 +95,7 @@ static void measure(struct tokenizer *t)
 
 int tokenizer_open(const struct gguf *gguf, struct tokenizer **ret_tokenizer, struct error *err)
 {
-    enum vocab_family family;
+    enum vocab_family family = VOCAB_BYTES;
     struct tokenizer *t = NULL;
     int r = read_family(gguf, &family, err);
 
