@@ -123,7 +123,7 @@ suite()
 {
     name=$1 limit=$2
     shift 2
-    part "$name" "$limit" "$python" -m pytest -q -p no:cacheprovider -rfE "$@"
+    part "$name" "$limit" "$python" -m pytest -q -p no:cacheprovider -rfEs "$@"
 }
 
 # kernel_sets: what OCTET_CPU may be on this machine.
@@ -145,7 +145,8 @@ unset OCTET_CPU
 export OCTET_MODEL="$model_gguf" OCTET_BIN_DIR="$root/build/release/bin" PYTHONDONTWRITEBYTECODE=1
 export OCTETD_BIN="$root/build/release/bin/octetd" OCTETD_FAKE="$root/build/release/bin/octetd_fake"
 export OCTET_TOKENIZE="$root/build/release/bin/tokenize_lines"
-export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+# Not detect_stack_use_after_return: gcc 12 then misaligns the 64-byte variables of the kernels.
+export ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
 PATH=$root/build/venv/bin:$PATH
 
 part lint 300 "$python" tests/lint/lint.py

@@ -81,9 +81,11 @@ START_TEST(an_idle_pool_sleeps)
     getrusage(RUSAGE_SELF, &a);
     usleep(500000);
     getrusage(RUSAGE_SELF, &b);
+#ifndef __SANITIZE_THREAD__ /* it has a thread of its own that wakes up now and then */
     /* Not a speed: voluntary switches would count wake-ups of a pool that polls. */
     ck_assert_int_le(b.ru_nvcsw - a.ru_nvcsw, 5);
     ck_assert_int_le(b.ru_nivcsw - a.ru_nivcsw, 5);
+#endif
     pool_run(pool, touch, hits);
     pool_free(pool);
 }
