@@ -194,11 +194,15 @@ int detok_push(struct detok *d, int32_t id, const char **ret_text, size_t *ret_l
 
 int detok_finish(struct detok *d, const char **ret_text, size_t *ret_len)
 {
-    begin(d);
-    if (d->n_cut)
+    size_t from = begin(d);
+
+    if (d->n_cut) {
         append(d, REPLACEMENT, REPLACEMENT_BYTES);
-    d->n_cut = 0;
-    d->n_out = d->n_text;
+        d->n_cut = 0;
+        release(d, from);
+    }
+    if (d->stopped < 0)
+        d->n_out = d->n_text;
     *ret_text = d->text;
     *ret_len = d->n_out;
     return ST_OK;

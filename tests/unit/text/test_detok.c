@@ -182,6 +182,7 @@ START_TEST(stop_strings)
          {FFFD "b"},
          "a",
          0},
+        {"a\xf0", {FFFD}, "a", -1}, /* appears with the end: cut off all the same */
         {"end", {"end"}, "", 0},
         {"aXY", {"XYZ", "Y"}, "aX", 1}, /* the first that is whole, as nothing waits for another */
         {"aXYZ", {"XYZ", "Y"}, "aX", 1},
