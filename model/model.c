@@ -20,17 +20,17 @@ struct model {
     char name[128];
 };
 
-static void set_name(struct model *m, const struct gguf *g, const char *path)
+/* The file's base name: what a user would type, where general.name is whatever a training run was
+ * called. */
+static void set_name(struct model *m, const char *path)
 {
-    struct gguf_str s;
     const char *base = strrchr(path, '/');
+    size_t len;
 
-    if (gguf_get_str(g, "general.name", &s, NULL) == ST_OK && s.len && s.len < sizeof(m->name)) {
-        memcpy(m->name, s.data, s.len);
-        m->name[s.len] = '\0';
-    } else {
-        snprintf(m->name, sizeof(m->name), "%s", base ? base + 1 : path);
-    }
+    snprintf(m->name, sizeof(m->name), "%s", base ? base + 1 : path);
+    len = strlen(m->name);
+    if (len > 5 && strcmp(m->name + len - 5, ".gguf") == 0)
+        m->name[len - 5] = '\0';
     for (char *c = m->name; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
             *c = '?';
@@ -103,7 +103,7 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
         r = tokenizer_open(g, &m->tokenizer, err);
     if (r != ST_OK)
         goto out;
-    set_name(m, g, opts->path);
+    set_name(m, opts->path);
     m->info.arch = "";
     m->info.scheme = "";
     m->info.kernels = "";

@@ -40,7 +40,7 @@ struct model_opts {
 };
 
 struct model_info {
-    const char *name;      /* general.name, or the file's base name */
+    const char *name;      /* the file's base name without .gguf */
     const char *arch;      /* "llama", "qwen2" */
     const char *scheme;    /* "int8-h64-g64", "q8_0", "fp32" */
     const char *kernels;   /* kernel set in use: "generic", "avx2", "avx512vnni" */
