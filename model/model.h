@@ -1,12 +1,14 @@
 /* model.h - the only door to the model: open, text, sequences, step, sample, close, in path order.
  *
- * A model is what was loaded: weights and vocabulary, immutable once open. A runner is what changes while it
- * runs: key/value pages, scratch, the compute threads. A sequence is one text growing inside a runner.
+ * A model is what was loaded: weights and vocabulary, immutable once open. A runner is what changes
+ * while it runs: key/value pages, scratch, the compute threads. A sequence is one text growing
+ * inside a runner.
  *
- * Owner:   a model may be shared; a runner, its sequences and samplers belong to one thread (the engine's).
- * Memory:  whatever *_open or *_new returned is given back with the matching *_free; NULL is fine there.
- * Errors:  ST_OK or a negative enum status; ret_* change only on ST_OK; err (may be NULL) gets one sentence.
- * Threads: functions that take a const struct model may be called from any thread at once. */
+ * Owner:   a model may be shared; a runner, its sequences and samplers belong to one thread (the
+ * engine's). Memory:  whatever *_open or *_new returned is given back with the matching *_free;
+ * NULL is fine there. Errors:  ST_OK or a negative enum status; ret_* change only on ST_OK; err
+ * (may be NULL) gets one sentence. Threads: functions that take a const struct model may be called
+ * from any thread at once. */
 #ifndef OCTET_MODEL_MODEL_H
 #define OCTET_MODEL_MODEL_H
 
@@ -24,7 +26,8 @@ struct detok;
 enum model_precision { MODEL_INT8, MODEL_FP32 };
 enum model_kv { MODEL_KV_INT8, MODEL_KV_F16, MODEL_KV_F32 };
 
-/* Called now and then from the thread that called the long function; done and total share a unit (bytes). */
+/* Called now and then from the thread that called the long function; done and total share a unit
+ * (bytes). */
 struct model_progress {
     void (*fn)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *arg;
@@ -34,16 +37,17 @@ struct model_progress {
 
 struct model_opts {
     const char *path;
-    enum model_precision precision; /* INT8: octet's and Q8_0 files as stored, others converted; FP32: dequantized */
-    bool vocab_only;                /* only the text part: any architecture, tensors not looked at */
+    enum model_precision
+        precision; /* INT8: octet's and Q8_0 files as stored, others converted; FP32: dequantized */
+    bool vocab_only; /* only the text part: any architecture, tensors not looked at */
     struct model_progress progress;
 };
 
 struct model_info {
-    const char *name;      /* the file's base name without .gguf */
-    const char *arch;      /* "llama", "qwen2" */
-    const char *scheme;    /* "int8-h64-g64", "q8_0", "fp32" */
-    const char *kernels;   /* kernel set in use: "generic", "avx2", "avx512vnni" */
+    const char *name;    /* the file's base name without .gguf */
+    const char *arch;    /* "llama", "qwen2" */
+    const char *scheme;  /* "int8-h64-g64", "q8_0", "fp32" */
+    const char *kernels; /* kernel set in use: "generic", "avx2", "avx512vnni" */
     enum model_precision precision;
     uint32_t n_layer, d_model, d_ff, n_head, n_kv_head, head_dim, n_ctx_train, n_vocab;
     uint64_t n_params;     /* weights counted once, tied ones too */
@@ -54,8 +58,8 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
 void model_free(struct model *model);
 const struct model_info *model_info(const struct model *model);
 
-/* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), or "q8_0".
- * Writes OUT atomically (temporary file, fsync, rename). */
+/* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), or
+ * "q8_0". Writes OUT atomically (temporary file, fsync, rename). */
 struct model_quantize_opts {
     const char *in, *out, *scheme;
     struct model_progress progress;
@@ -67,7 +71,7 @@ struct model_quantize_report {
     double snr_db;                   /* signal over rounding noise of all quantized weights */
     char worst_name[256];            /* tensor with the least signal over noise */
     double worst_snr_db;
-    char note[256];                  /* what fell back to a smaller block, "" if nothing */
+    char note[256]; /* what fell back to a smaller block, "" if nothing */
 };
 int model_quantize(const struct model_quantize_opts *opts, struct model_quantize_report *ret_report,
                    struct error *err);
@@ -78,33 +82,40 @@ int model_describe(const char *path, bool json, char **ret_text, struct error *e
 /* ---- text ---- */
 
 enum {
-    MODEL_TEXT_BOS = 1,      /* put BOS first */
-    MODEL_TEXT_BOS_AUTO = 2, /* put BOS first if the file's add_bos says so, unless the text begins with it */
-    MODEL_TEXT_SPECIAL = 4,  /* parse control tokens' names; else they are plain text */
+    MODEL_TEXT_BOS = 1, /* put BOS first */
+    MODEL_TEXT_BOS_AUTO =
+        2, /* put BOS first if the file's add_bos says so, unless the text begins with it */
+    MODEL_TEXT_SPECIAL = 4, /* parse control tokens' names; else they are plain text */
 };
 
-/* UTF-8 (invalid bytes are kept as bytes where the vocabulary can) → ids; *ret_ids is freed with free().
- * Empty text gives n = 0 and a NULL or freeable pointer. */
+/* UTF-8 (invalid bytes are kept as bytes where the vocabulary can) → ids; *ret_ids is freed with
+ * free(). Empty text gives n = 0 and a NULL or freeable pointer. */
 int model_tokenize(const struct model *model, const char *text, size_t len, unsigned flags,
                    int32_t **ret_ids, size_t *ret_n, struct error *err);
 
 /* The most bytes of text that could ever fit n_tokens: longer text is refused untokenized. */
 size_t model_max_text_bytes(const struct model *model, size_t n_tokens);
 
-/* End tokens: eos, eot, eom of the file and the control tokens that design.md names. Never rendered. */
+/* End tokens: eos, eot, eom of the file and the control tokens that design.md names. Never
+ * rendered. */
 bool model_is_end(const struct model *model, int32_t id);
 int32_t model_bos(const struct model *model); /* -1: none */
 bool model_add_bos(const struct model *model);
-/* The piece of one token as the vocabulary writes it (not NUL-terminated bytes of the text it stands for). */
-int model_token_bytes(const struct model *model, int32_t id, const char **ret_bytes, size_t *ret_len);
+/* The name of one token as the vocabulary writes it ("\u0120world"), not the text it stands for;
+ * not NUL-terminated. */
+int model_token_bytes(const struct model *model, int32_t id, const char **ret_bytes,
+                      size_t *ret_len);
 
 /* ids → text that is safe to show: never half a UTF-8 character, never part of a stop string.
  * stops are copied. Invalid UTF-8 becomes U+FFFD. */
-int detok_open(const struct model *model, const char *const *stops, size_t n_stops, struct detok **ret_detok);
+int detok_open(const struct model *model, const char *const *stops, size_t n_stops,
+               struct detok **ret_detok);
 void detok_free(struct detok *detok);
-/* Feed one id. *ret_text (owned by detok, valid until the next call; may be empty) is what may now be shown;
- * *ret_stop is the index of the stop string that has appeared, or -1. After a stop nothing more comes out. */
-int detok_push(struct detok *detok, int32_t id, const char **ret_text, size_t *ret_len, int *ret_stop);
+/* Feed one id. *ret_text (owned by detok, valid until the next call; may be empty) is what may now
+ * be shown; *ret_stop is the index of the stop string that has appeared, or -1. After a stop
+ * nothing more comes out. */
+int detok_push(struct detok *detok, int32_t id, const char **ret_text, size_t *ret_len,
+               int *ret_stop);
 /* The end came another way: hand out what was held back. */
 int detok_finish(struct detok *detok, const char **ret_text, size_t *ret_len);
 
@@ -117,18 +128,19 @@ struct runner_opts {
     uint32_t max_logits; /* rows of one step that may want logits; 0: max_seqs */
     uint64_t kv_bytes;   /* bound of the key/value pages, touched on use; 0: n_ctx x max_seqs */
     enum model_kv kv;
-    unsigned threads;    /* compute threads, the caller's included; 0: 1 */
+    unsigned threads; /* compute threads, the caller's included; 0: 1 */
 };
 struct runner_info {
-    uint32_t n_ctx, max_seqs, max_rows, max_logits; /* n_ctx is less than asked for where the pages can't hold it */
+    uint32_t n_ctx, max_seqs, max_rows,
+        max_logits; /* n_ctx is less than asked for where the pages can't hold it */
     uint32_t page_tokens, n_pages;
     uint64_t page_bytes;
     unsigned threads;
     enum model_kv kv;
 };
 
-int runner_open(const struct model *model, const struct runner_opts *opts, struct runner **ret_runner,
-                struct error *err);
+int runner_open(const struct model *model, const struct runner_opts *opts,
+                struct runner **ret_runner, struct error *err);
 void runner_free(struct runner *runner);
 const struct runner_info *runner_info(const struct runner *runner);
 uint32_t runner_pages_free(const struct runner *runner);
@@ -137,11 +149,12 @@ uint32_t runner_pages_for(const struct runner *runner, uint32_t n_tokens);
 /* ST_FULL when max_seqs are alive. Ids are small integers, reused. */
 int runner_seq_new(struct runner *runner, uint32_t *ret_seq);
 void runner_seq_free(struct runner *runner, uint32_t seq); /* its pages go back */
-/* Make sure pages for n_tokens positions are there: ST_FULL if not (what it had, it keeps), ST_TOOLONG beyond n_ctx. */
+/* Make sure pages for n_tokens positions are there: ST_FULL if not (what it had, it keeps),
+ * ST_TOOLONG beyond n_ctx. */
 int runner_seq_reserve(struct runner *runner, uint32_t seq, uint32_t n_tokens);
 
-/* One row of a step: token at position pos of its sequence. Rows of one sequence are neighbours, positions
- * ascending by one and following on what earlier steps stored. */
+/* One row of a step: token at position pos of its sequence. Rows of one sequence are neighbours,
+ * positions ascending by one and following on what earlier steps stored. */
 struct batch_row {
     int32_t token;
     uint32_t seq;
@@ -149,14 +162,16 @@ struct batch_row {
     bool logits; /* wants logits: next-token scores after this row */
 };
 
-/* Run the network over the rows: stores keys and values, makes logits. Pages must have been reserved.
- * ST_INVALID for a broken promise about the rows (nothing was changed). */
+/* Run the network over the rows: stores keys and values, makes logits. Pages must have been
+ * reserved. ST_INVALID for a broken promise about the rows (nothing was changed). */
 int runner_step(struct runner *runner, const struct batch_row *rows, size_t n_rows);
-/* Logits of row i of the last step: n_vocab floats, valid until the next step; NULL if it did not want them. */
+/* Logits of row i of the last step: n_vocab floats, valid until the next step; NULL if it did not
+ * want them. */
 const float *runner_logits(const struct runner *runner, size_t row);
 
 /* Run fn(arg, worker, n_workers) once on each compute thread, return when all are done. */
-void runner_parallel(struct runner *runner, void (*fn)(void *arg, unsigned worker, unsigned n_workers), void *arg);
+void runner_parallel(struct runner *runner,
+                     void (*fn)(void *arg, unsigned worker, unsigned n_workers), void *arg);
 
 /* ---- sampling ---- */
 
@@ -166,14 +181,16 @@ struct sampler_opts {
     float top_p, min_p;       /* 1 and 0: off */
     float repetition_penalty; /* 1: off */
     uint64_t seed;
-    bool ban_end;             /* end tokens get no chance (ignore_eos) */
+    bool ban_end; /* end tokens get no chance (ignore_eos) */
 };
-int sampler_open(const struct model *model, const struct sampler_opts *opts, struct sampler **ret_sampler);
+int sampler_open(const struct model *model, const struct sampler_opts *opts,
+                 struct sampler **ret_sampler);
 void sampler_free(struct sampler *sampler);
 /* Tell it a token of the prompt (sampled ones it knows by itself). */
 int sampler_accept(struct sampler *sampler, int32_t id);
 
-/* Draw a token for each job, in parallel. Same sampler, same logits, same draw number: same id, on any machine. */
+/* Draw a token for each job, in parallel. Same sampler, same logits, same draw number: same id, on
+ * any machine. */
 struct sample_job {
     struct sampler *sampler;
     const float *logits;

@@ -23,7 +23,7 @@ struct job {
     struct gguf_writer *out;
     struct model_quantize_report report;
     struct source_noise sum;
-    uint64_t done, total; /* weights, for progress */
+    uint64_t done, total; /* weights, a byte each in the output: progress */
     struct error *err;
 };
 
@@ -251,6 +251,8 @@ static int write_all(struct job *j)
         else if (gguf_find(j->g, t.name))
             r = write_vector(j, &t);
     }
+    if (r == ST_OK && j->opts->progress.fn)
+        j->opts->progress.fn(j->opts->progress.arg, "quantizing", j->total, j->total);
     return r;
 }
 

@@ -274,10 +274,9 @@ static void token_drawn(struct batch *batch, struct request *request, int32_t id
 
 static void finish_jobs(struct batch *batch)
 {
-    uint64_t now_us = clock_us();
-
     for (uint32_t i = 0; i < batch->n_jobs; i++) {
         struct request *request = batch->job_request[i];
+        uint64_t now_us = clock_us();
 
         request_move(request, STAGE_DETOK, now_us);
         if (batch->jobs[i].status == ST_OK)
@@ -285,7 +284,7 @@ static void finish_jobs(struct batch *batch)
         else
             request_fail(request, API_INTERNAL, "no token could be drawn: %s.",
                          status_name(batch->jobs[i].status));
-        request_move(request, STAGE_STREAM, now_us);
+        request_move(request, STAGE_STREAM, clock_us());
         if (request->outcome == OUTCOME_OPEN)
             sched_grow(&batch->sched, &request->item);
     }

@@ -126,6 +126,12 @@ void engine_stop(struct engine *engine)
     atomic_store_explicit(&engine->stop, true, memory_order_relaxed);
     queue_poke(&engine->inbox);
     pthread_join(engine->thread, NULL);
+}
+
+void engine_free(struct engine *engine)
+{
+    if (!engine)
+        return;
     batch_done(&engine->batch);
     model_free(engine->model);
     queue_done(&engine->outbox);

@@ -2,7 +2,7 @@
  * and is worker 0 of the runner's pool.
  *
  * Owner:   the loop starts and stops it; what goes on inside is the engine thread's.
- * Memory:  engine_start() .. engine_stop(). Requests are lent to it and come home through the
+ * Memory:  engine_start() .. engine_free(). Requests are lent to it and come home through the
  * outbox. Errors:  loading that fails is an event with a sentence; a step that fails ends its
  * requests with 500, never the process. Threads: engine_submit(), engine_cut() and taking from the
  * outbox: the loop. Idle, the thread sleeps on its inbox's condition: zero CPU. */
@@ -30,8 +30,9 @@ struct engine_opts {
 
 /* Starts the thread, which loads the model and then serves. EVENT_LOADED tells how that went. */
 int engine_start(const struct engine_opts *opts, struct engine **ret_engine, struct error *err);
-/* Ends the thread and frees everything. No request may be inside. */
+/* Ends the thread, once every request inside has come home: cancel them first. */
 void engine_stop(struct engine *engine);
+void engine_free(struct engine *engine); /* after engine_stop() and a last look into the outbox */
 
 struct queue *engine_outbox(struct engine *engine);
 

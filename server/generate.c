@@ -85,6 +85,8 @@ static void after_tokenize(uv_work_t *work, int status)
     struct exchange *x = work->data;
 
     assert(status == 0); /* nobody cancels it */
+    if (atomic_load_explicit(&x->request->cancelled, memory_order_relaxed))
+        request_cancel(x->request); /* meanwhile */
     if (x->request->outcome != OUTCOME_OPEN) {
         come_home(x);
         return;

@@ -107,9 +107,14 @@ static int serve(const struct settings *settings, const struct http_limits *limi
         fprintf(stderr, "octetd: %s\n", err.text);
         server.exit_status = EXIT_FAILURE;
     }
+    /* Whoever is still inside is cancelled here and comes home; the loop is the last to go, since
+     * the engine wakes it and workers come back to it. */
     http_stop(&server);
-    loop_close(&server.loop);
     engine_stop(server.engine);
+    if (server.engine)
+        on_wake(&server);
+    loop_close(&server.loop);
+    engine_free(server.engine);
     return server.exit_status;
 }
 

@@ -298,3 +298,17 @@ def text_of(answer):
     if answer.headers["content-type"].startswith("application/json"):
         return answer.json["text"]
     return "".join(json.loads(e)["text"] for e in events(answer.body)[:-1])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_idle_timeout_does_not_hit_those_that_wait(start, stream):
+    server = start(FAKE_IDLE_MS=1000, FAKE_STEP_US=400000, FAKE_TICK_MS=50)
+    answer = ask(server.port, {"prompt": "x", "max_tokens": 7, "stream": stream})
+    assert answer.status == 200
+
+
+def test_ipv6(start):
+    server = start(host="::1")
+    with socket.create_connection(("::1", server.port), 5) as s:
+        s.sendall(get("/health"))
+        assert s.recv(4096).startswith(b"HTTP/1.1 200")

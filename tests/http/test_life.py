@@ -172,3 +172,15 @@ def test_a_slow_upload_does_not_hold_the_drain_up_for_ever(start):
         wait_for(lambda: server.metrics()["octet_http_requests_total"] >= 2)
         server.signal()
         assert server.wait(5) == 0
+
+
+def test_a_long_step_at_the_end_of_the_drain(start):
+    """Time is up for everything while the engine computes: it ends after that step, and well."""
+    server = start(FAKE_STEP_US=1500000, FAKE_TOKENIZE_MS=300, drain_timeout_ms=100, FAKE_FLUSH_MS=100)
+    with Client(server.port) as runs, Client(server.port) as tokenizes:
+        runs.send(post({"prompt": "x", "max_tokens": 100, "stream": True}))
+        wait_for(lambda: server.metrics()["octet_requests_running"] == 1)
+        tokenizes.send(post({"prompt": "x", "max_tokens": 100}))
+        wait_for(lambda: server.metrics()["octet_requests_accepted_total"] == 2)
+        server.signal()
+        assert server.wait(6) == 0

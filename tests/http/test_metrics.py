@@ -1,6 +1,10 @@
 """/metrics: what Prometheus' own checker asks for, and that the numbers are those of the requests."""
 
 import re
+import shutil
+import subprocess
+
+import pytest
 
 from wire import ask, fetch, metrics, total, wait_for
 
@@ -44,6 +48,12 @@ def test_format(daemon):
         if kind == "histogram":
             assert name.endswith("_seconds")
             check_histogram(name, samples)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool (Debian package prometheus)")
+def test_promtool(daemon):
+    done = subprocess.run(["promtool", "check", "metrics"], input=fetch(daemon.port, "/metrics").body, capture_output=True)
+    assert done.returncode == 0 and not done.stdout and not done.stderr, done.stderr
 
 
 def check_histogram(name, samples):

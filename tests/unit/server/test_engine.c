@@ -33,6 +33,7 @@ static void start(uint32_t max_seqs)
 static void stop(void)
 {
     engine_stop(engine);
+    engine_free(engine);
     engine = NULL;
     clearenv();
 }
@@ -235,6 +236,7 @@ START_TEST(test_preempted_ones_emit_every_token_once)
         request_free(requests[i]);
     }
     engine_stop(engine);
+    engine_free(engine);
     setenv("FAKE_PAGES", "12", 1);
     setenv("FAKE_CTX", "192", 1);
     start(N);
