@@ -79,12 +79,10 @@ static void *engine_main(void *arg)
     for (;;) {
         bool idle = batch_is_empty(&engine->batch);
 
+        /* Looked at before sleeping: a poke during a step has already been used up. */
+        if (idle && atomic_load_explicit(&engine->stop, memory_order_relaxed))
+            return NULL;
         take_in(engine, idle ? queue_wait(&engine->inbox) : queue_take(&engine->inbox));
-        if (batch_is_empty(&engine->batch)) {
-            if (atomic_load_explicit(&engine->stop, memory_order_relaxed))
-                return NULL;
-            continue;
-        }
         uint64_t now_us = clock_us();
         sweep_list(engine, &engine->batch.sched.running, now_us);
         sweep_list(engine, &engine->batch.sched.waiting, now_us);
