@@ -147,31 +147,28 @@ struct encoder {
     struct id_list ids;
 };
 
-/* Text without special tokens in it; first: at the beginning, or right after one. */
-static int encode_text(struct encoder *e, const char *text, size_t len, bool first)
+/* Text between special tokens. Pieces are written as if a space stood before each such text. */
+static int encode_text(struct encoder *e, const char *text, size_t len)
 {
     const struct tokenizer *t = e->t;
 
     if (t->vocab.family == VOCAB_BYTES)
         return bpe_encode(t->bpe, e->bpe, text, len, &e->ids);
-    return spm_encode(&t->vocab, &t->spm_bytes, &e->spm, text, len, first && t->space_first,
-                      &e->ids);
+    return spm_encode(&t->vocab, &t->spm_bytes, &e->spm, text, len, t->space_first, &e->ids);
 }
 
 static int encode_parts(struct encoder *e, const char *text, size_t len, unsigned flags)
 {
     const struct vocab *v = &e->t->vocab;
     const struct special *special = flags & MODEL_TEXT_SPECIAL ? &e->t->parsed : &e->t->always;
-    bool first = true;
     int r;
 
     for (size_t at = 0; at < len;) {
         size_t end, n;
         int32_t id = special_find(special, v, text, len, at, &end);
 
-        if (end > at && (r = encode_text(e, text + at, end - at, first)))
+        if (end > at && (r = encode_text(e, text + at, end - at)))
             return r;
-        first = id >= 0; /* what is last in any case is the special token, if there is one */
         at = end;
         if (id < 0)
             continue;

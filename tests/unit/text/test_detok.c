@@ -155,6 +155,25 @@ START_TEST(tokens)
 }
 END_TEST
 
+/* An end is never shown, whatever its type. */
+START_TEST(end_of_normal_type)
+{
+    static const struct token normal[] = {{"END", NORMAL, 0}};
+    struct vocab_file f = {0};
+    struct result r = {.stop = -1};
+
+    byte_level(&f, "gpt-2", normal, 1, NULL, 0);
+    key_u32(&f, "tokenizer.ggml.eos_token_id", 256);
+    struct tokenizer *t = open_good(&f);
+    struct detok *d = open_stops(t, NULL, 0);
+    push(d, &r, 'a');
+    push(d, &r, 256);
+    ck_assert_str_eq(r.text, "a");
+    detok_free(d);
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(stop_strings)
 {
     static const struct {
@@ -412,5 +431,6 @@ START_TEST(pieces_keep_the_first_space)
 }
 END_TEST
 
-RUN_SUITE("detok", characters, finish_half_a_character, tokens, stop_strings, stops_in_one_token,
-          held_back_no_longer_than_needed, any_cut, bad_stops, fullest, pieces_keep_the_first_space)
+RUN_SUITE("detok", characters, finish_half_a_character, tokens, end_of_normal_type, stop_strings,
+          stops_in_one_token, held_back_no_longer_than_needed, any_cut, bad_stops, fullest,
+          pieces_keep_the_first_space)

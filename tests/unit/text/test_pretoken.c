@@ -115,13 +115,14 @@ END_TEST
 START_TEST(llama)
 {
     static const char *const rows[] = {
-        "Hello| world", "it|'s| IT|'S| WE|'Ll",
-        "a|'" LONG_S,   "(foo|)(|bar|)",
-        "$foo|\tbar",   "123|456|7| |89",
-        "a|.\n\n|b",    "a|  \n \n| | b",
-        "a|\r\n|b",     "x|   | y",
-        "x|   ",        NBSP "x| |1",
-        "e|" ACUTE "x", "a| " EMOJI "\n|b",
+        "Hello| world",     "it|'s| IT|'S| WE|'Ll",
+        "x|'S|ay",          "x|'" LONG_S "|y",
+        "(foo|)(|bar|)",    "$foo|\tbar",
+        "123|456|7| |89",   "a|.\n\n|b",
+        "a|  \n \n| | b",   "a|\r\n|b",
+        "x|   | y",         "x|   ",
+        NBSP "x| |1",       "e|" ACUTE "x",
+        "a| " EMOJI "\n|b",
     };
     CHECK_ALL("llama-bpe", rows);
     CHECK_ALL("llama3", rows);

@@ -49,6 +49,20 @@ START_TEST(merging)
 }
 END_TEST
 
+/* Of a merge that is listed twice the first counts. */
+START_TEST(merge_twice)
+{
+    static const struct token more[] = {{"ab", NORMAL, 0}, {"bc", NORMAL, 0}};
+    static const char *const twice[] = {"b c", "a b", "b c"};
+    struct vocab_file f = {0};
+
+    byte_level(&f, "gpt-2", more, 2, twice, 3);
+    struct tokenizer *t = open_good(&f);
+    check_text(t, "abc", 0, "a|bc");
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(whole_piece_first)
 {
     struct tokenizer *t = open_words("llama-bpe");
@@ -315,11 +329,12 @@ END_TEST
 /* ---- pieces ---- */
 
 static const struct token spm_tokens[] = {
-    {WM, NORMAL, -1},         {"a", NORMAL, -2},  {"b", NORMAL, -3},  {"c", NORMAL, -4},
-    {WM "a", NORMAL, -5},     {"ab", NORMAL, -6}, {"bc", NORMAL, -6}, {"abc", NORMAL, -9},
-    {WM WM, NORMAL, -7},      {"[u]", USER, 0},   {"</", NORMAL, -1}, {"s", NORMAL, -1},
-    {"</s", NORMAL, -1},      {">", NORMAL, -1},  {"<", NORMAL, -1},  {"/", NORMAL, -1},
-    {"\xc3\xa9", NORMAL, -1},
+    {WM, NORMAL, -1},         {"a", NORMAL, -2},    {"b", NORMAL, -3},  {"c", NORMAL, -4},
+    {WM "a", NORMAL, -5},     {"ab", NORMAL, -6},   {"bc", NORMAL, -6}, {"abc", NORMAL, -9},
+    {WM WM, NORMAL, -7},      {"[u]", USER, 0},     {"</", NORMAL, -1}, {"s", NORMAL, -1},
+    {"</s", NORMAL, -1},      {">", NORMAL, -1},    {"<", NORMAL, -1},  {"/", NORMAL, -1},
+    {"\xc3\xa9", NORMAL, -1}, {"0", NORMAL, -1},    {"<0", NORMAL, -1}, {"x", NORMAL, -1},
+    {"<0x", NORMAL, -1},      {"<0x0", NORMAL, -1}, {"A", NORMAL, -1},  {"<0x0A", NORMAL, -1},
 };
 
 static struct tokenizer *open_pieces(bool space_first)
@@ -346,7 +361,7 @@ START_TEST(pieces_merge)
     check_text(t, "\xc3\xa9\n" EMOJI, 0, "\xc3\xa9|<0x0A>|<0xF0>|<0x9F>|<0x98>|<0x80>");
     check_text(t, "a\xff\xc3", 0, "a|<0xFF>|<0xC3>");
     check_text(t, "a[u]b", 0, "a|[u]|b");
-    check_text(t, "<0x0A>", 0, "<|<0x30>|<0x78>|<0x30>|<0x41>|>");
+    check_text(t, "<0x0A>", 0, "<0x0A|>");
     tokenizer_free(t);
 }
 END_TEST
@@ -400,6 +415,24 @@ START_TEST(pieces_unknown)
     check_text(t, "a" EMOJI "a", 0,
                "a|<unk>|a"); /* one for the character: not all bytes are there */
     check_text(t, "\xf0", 0, "<0xF0>");
+    tokenizer_free(t);
+}
+END_TEST
+
+/* Zero is zero: equal scores, so the left pair first. */
+START_TEST(pieces_signed_zero)
+{
+    static const struct token tied[] = {{"a", NORMAL, -1},
+                                        {"b", NORMAL, -1},
+                                        {"c", NORMAL, -1},
+                                        {"ab", NORMAL, -0.0f},
+                                        {"bc", NORMAL, 0}};
+    struct vocab_file f = {0};
+
+    pieces(&f, tied, 5);
+    key_bool(&f, "tokenizer.ggml.add_space_prefix", false);
+    struct tokenizer *t = open_good(&f);
+    check_text(t, "abc", 0, "ab|c");
     tokenizer_free(t);
 }
 END_TEST
@@ -474,7 +507,7 @@ START_TEST(too_long)
 }
 END_TEST
 
-RUN_SUITE("tokenizer", merging, whole_piece_first, broken_bytes, control_tokens, special_choice,
-          bytes_of_tokens, missing_byte, bos, bos_not_asked_for, bos_by_family, ends,
-          ends_without_types, pieces_merge, pieces_space_first, pieces_control_is_plain,
-          pieces_unknown, pieces_bytes, megabyte, too_long)
+RUN_SUITE("tokenizer", merging, merge_twice, whole_piece_first, broken_bytes, control_tokens,
+          special_choice, bytes_of_tokens, missing_byte, bos, bos_not_asked_for, bos_by_family,
+          ends, ends_without_types, pieces_merge, pieces_space_first, pieces_control_is_plain,
+          pieces_unknown, pieces_signed_zero, pieces_bytes, megabyte, too_long)
