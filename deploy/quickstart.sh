@@ -141,7 +141,7 @@ if [ -n "${usage:-}" ]; then
 fi
 { [ -n "${OCTET_HOME:-}" ] || [ -n "${HOME:-}" ]; } ||
     die "neither HOME nor OCTET_HOME is set: set OCTET_HOME to a folder for models"
-{ mkdir -p "$root/build" && : >"$log"; } 2>/dev/null ||
+{ mkdir -p "$root/build" && printf '' >"$log"; } 2>/dev/null ||
     die "can't write to $root/build: is the disk full, or the folder not yours?"
 
 trap 'stop_server; drop_fetch' EXIT

@@ -18,7 +18,8 @@ started=$(date +%s)
 . "$root/deploy/lib.sh"
 
 cd "$root" || exit 1
-{ mkdir -p "$logs" && : >"$log"; } 2>/dev/null || die "can't write to $logs: is the disk full, or the folder not yours?"
+{ mkdir -p "$logs" && printf '' >"$log"; } 2>/dev/null ||
+    die "can't write to $logs: is the disk full, or the folder not yours?"
 trap drop_fetch EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
@@ -112,10 +113,12 @@ build()
             cmake --build "build/$preset"' build "$preset" "$python" "$@"
 }
 
-# unit NAME FOLDER-OF-THE-BUILD [VARIABLE=VALUE]: Check suites and corpus replays, by ctest.
+# unit NAME FOLDER-OF-THE-BUILD [VARIABLE=VALUE]: Check suites and corpus replays, by ctest. Its test_http is
+# tests/http, which has parts of its own here.
 unit()
 {
-    part "$1" 900 env ${3+"$3"} ctest --test-dir "build/$2" --output-on-failure --timeout 300 -j "$(nproc)"
+    part "$1" 900 env ${3+"$3"} ctest --test-dir "build/$2" --output-on-failure --timeout 300 -j "$(nproc)" \
+        -E '^test_http$'
 }
 
 # suite NAME SECONDS PATH...: pytest; one process a suite, as each has a conftest.py of its own.
@@ -134,6 +137,28 @@ kernel_sets()
     grep -q '^flags.* avx512_vnni ' /proc/cpuinfo && echo avx512vnni
 }
 
+# ours_running: processes of this tree's programs.
+ours_running()
+{
+    for exe in /proc/[0-9]*/exe; do
+        case $(readlink "$exe" 2>/dev/null) in
+        "$root"/build/*/bin/*) pid=${exe#/proc/} && echo "${pid%/exe}" ;;
+        esac
+    done
+}
+
+# left_running: the tests must have stopped all that they started.
+left_running()
+{
+    for pid in $(ours_running); do
+        case " $before " in *" $pid "*) continue ;; esac
+        printf '%-18s a test left process %s running: %s\n' leftover "$pid" "$(readlink "/proc/$pid/exe")"
+        kill -KILL "$pid"
+        failed=$((failed + 1))
+    done
+}
+
+before=$(ours_running | tr '\n' ' ')
 # shellcheck disable=SC2086 # a list
 need_packages $build_packages check clang clang-format shellcheck ca-certificates curl git \
     python3 python3-venv python3-pip
@@ -155,9 +180,9 @@ build release-clang -DOCTET_WERROR=ON
 build asan
 build tsan
 
+# tests/kernels goes through all sets by itself; the rest is told which one to take.
 unit unit release
 for set in $(kernel_sets); do
-    unit "kernels-$set" release/tests/kernels "OCTET_CPU=$set"
     unit "net-$set" release/tests/unit/net "OCTET_CPU=$set"
     unit "quant-$set" release/tests/unit/quant "OCTET_CPU=$set"
 done
@@ -175,6 +200,7 @@ suite tokenizer 600 tests/oracle/tokenizer
 unset OCTET_MODEL
 export OCTETD_FAKE="$root/build/asan/bin/octetd_fake"
 suite http-asan 900 tests/http
+left_running
 
 printf 'all of it in %d s\n' "$(($(now) - started))"
 printf '%d passed, %d failed\n' "$passed" "$failed"
