@@ -94,6 +94,23 @@ START_TEST(broken_bytes)
 }
 END_TEST
 
+/* After a broken byte the pre-tokenizer goes on: smollm cuts digits apart. */
+START_TEST(after_a_broken_byte)
+{
+    static const struct token more[] = {{"11", NORMAL, 0}};
+    static const char *const merge[] = {"1 1"};
+    struct vocab_file f = {0};
+
+    byte_level(&f, "smollm", more, 1, merge, 1);
+    struct tokenizer *t = open_good(&f);
+    check_text(t,
+               "11\xff\xff"
+               "11",
+               0, "1|1|\xc3\xbf|\xc3\xbf|1|1");
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(control_tokens)
 {
     struct tokenizer *t = open_words("gpt-2");
@@ -507,7 +524,8 @@ START_TEST(too_long)
 }
 END_TEST
 
-RUN_SUITE("tokenizer", merging, merge_twice, whole_piece_first, broken_bytes, control_tokens,
-          special_choice, bytes_of_tokens, missing_byte, bos, bos_not_asked_for, bos_by_family,
-          ends, ends_without_types, pieces_merge, pieces_space_first, pieces_control_is_plain,
-          pieces_unknown, pieces_signed_zero, pieces_bytes, megabyte, too_long)
+RUN_SUITE("tokenizer", merging, merge_twice, whole_piece_first, broken_bytes, after_a_broken_byte,
+          control_tokens, special_choice, bytes_of_tokens, missing_byte, bos, bos_not_asked_for,
+          bos_by_family, ends, ends_without_types, pieces_merge, pieces_space_first,
+          pieces_control_is_plain, pieces_unknown, pieces_signed_zero, pieces_bytes, megabyte,
+          too_long)
