@@ -36,17 +36,27 @@ int life_start(struct server *server, struct error *err)
     return engine_start(&opts, &server->engine, err);
 }
 
+/* The longest sequence is shorter than asked for, or than the model's: say why. */
+static void warn_context(const struct server *server, uint32_t ctx, uint32_t trained)
+{
+    uint32_t wanted = server->settings->ctx ? server->settings->ctx : trained;
+
+    if (ctx >= wanted)
+        return;
+    log_event(
+        LOG_WARN, "context",
+        log_str("text", ctx == trained
+                            ? "--ctx is more than the model was made for: its own is used"
+                            : "the key/value pages hold no longer sequence: raise --kv-cache"),
+        log_uint("wanted", wanted), log_uint("ctx", ctx));
+}
+
 static void say_ready(const struct server *server)
 {
     const struct model_info *model = model_info(engine_model(server->engine));
     const struct runner_info *runner = engine_info(server->engine);
-    uint32_t wanted = server->settings->ctx ? server->settings->ctx : model->n_ctx_train;
 
-    if (runner->n_ctx < wanted)
-        log_event(LOG_WARN, "context",
-                  log_str("text", "the key/value pages hold less than one sequence of that length; "
-                                  "raise --kv-cache or lower --ctx"),
-                  log_uint("wanted", wanted), log_uint("ctx", runner->n_ctx));
+    warn_context(server, runner->n_ctx, model->n_ctx_train);
     log_event(LOG_INFO, "ready", log_str("model", server->name), log_str("scheme", model->scheme),
               log_str("kernels", model->kernels), log_uint("ctx", runner->n_ctx),
               log_uint("max_batch", runner->max_seqs), log_uint("threads", runner->threads),
