@@ -44,6 +44,14 @@ class Daemon:
         with open(self.paths[0], "w") as out, open(self.paths[1], "w") as err:
             self.process = subprocess.Popen(command + list(args), stdout=out, stderr=err, env={**env, **fake})
         self.port = None
+        try:
+            self._wait(wait)
+        except BaseException:
+            self.process.kill()  # nobody else knows of it yet
+            self.process.wait()
+            raise
+
+    def _wait(self, wait):
         if wait:
             self.port = wire.wait_for(lambda: self.log("listening") or self._alive(), 30)[0]["port"]
         if wait == "ready":
