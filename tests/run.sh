@@ -159,6 +159,7 @@ left_running()
 }
 
 before=$(ours_running | tr '\n' ' ')
+trap 'left_running; drop_fetch' EXIT
 # shellcheck disable=SC2086 # a list
 need_packages $build_packages check clang clang-format shellcheck ca-certificates curl git \
     python3 python3-venv python3-pip
@@ -196,10 +197,12 @@ suite cli 600 tests/cli
 suite http 900 tests/http
 suite oracle 900 tests/oracle --ignore=tests/oracle/tokenizer
 suite tokenizer 600 tests/oracle/tokenizer
-# Once more under the sanitizers, with the model that only pretends.
+# Once more under the sanitizers, without the default model: with one that pretends, and tiny ones.
 unset OCTET_MODEL
-export OCTETD_FAKE="$root/build/asan/bin/octetd_fake"
+export OCTETD_FAKE="$root/build/asan/bin/octetd_fake" OCTET_BIN_DIR="$root/build/asan/bin"
 suite http-asan 900 tests/http
+suite cli-asan 600 tests/cli
+suite oracle-asan 900 tests/oracle --ignore=tests/oracle/tokenizer
 left_running
 
 printf 'all of it in %d s\n' "$(($(now) - started))"
