@@ -29,6 +29,11 @@ void attention_plan(struct runner *rn)
         atomic_store_explicit(&rn->next_item[i], 0, memory_order_relaxed);
 }
 
+bool attention_is_apart(const struct runner *rn)
+{
+    return rn->n_tiles == rn->n_rows;
+}
+
 /* Query head `head` of row r into slot i: rotated and quantized, or scaled as floats. */
 static void set_query(const struct runner *rn, struct attn_scratch *s, size_t i, size_t r,
                       size_t head)
@@ -82,12 +87,15 @@ static void attend(struct runner *rn, struct attn_scratch *s, const struct attn_
     for (size_t h0 = 0; h0 < group; h0 += ATTN_QUERIES) {
         size_t heads = group - h0 < ATTN_QUERIES ? group - h0 : ATTN_QUERIES,
                n = tile->n_rows * heads;
+        if (kv_head + 1 == hp->n_kv) /* what pads a row to whole groups */
+            for (size_t r = tile->first; r < tile->first + tile->n_rows; r++)
+                memset(rn->att + r * k + hp->n_head * d, 0, (k - hp->n_head * d) * sizeof(float));
         for (size_t i = 0; i < n; i++)
             set_query(rn, s, i, tile->first + i / heads, kv_head * group + h0 + i % heads);
         run_blocks(rn, s, n, rn->rows[tile->first].seq, layer, kv_head);
         for (size_t i = 0; i < n; i++) {
             float *out =
-                rn->h + (tile->first + i / heads) * k + (kv_head * group + h0 + i % heads) * d;
+                rn->att + (tile->first + i / heads) * k + (kv_head * group + h0 + i % heads) * d;
             float inv = 1.0f / s->query[i].l;
             for (size_t c = 0; c < d; c++)
                 out[c] = s->query[i].o[c] * inv;
@@ -106,6 +114,8 @@ void attention_layer(struct runner *rn, size_t layer, unsigned worker)
         if (i >= n_items)
             return;
         i = n_items - 1 - i; /* the longest first */
+        if (attention_is_apart(rn))
+            rotate_and_store(rn, layer, rn->tiles[i / n_kv].first, i % n_kv);
         attend(rn, rn->attn[worker], &rn->tiles[i / n_kv], layer, i % n_kv);
     }
 }

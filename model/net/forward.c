@@ -11,42 +11,62 @@
 
 struct part {
     unsigned worker, n_workers;
-    size_t begin, end; /* this worker's rows */
+    size_t begin, end; /* rows this worker prepares: its share, or all of them if it works alone */
+    bool alone;
+    float *h; /* what its products read: the shared buffers, or its own */
+    struct quant_rows q;
 };
 
-static struct linear_input input_of(const struct runner *rn)
+static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_workers)
 {
-    return (struct linear_input){.x = rn->h, .q = rn->q};
+    struct part p = {.worker = worker, .n_workers = n_workers, .h = rn->h, .q = rn->q};
+
+    pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
+    p.alone = rn->n_rows <= ALONE_ROWS && n_workers > 1;
+    if (p.alone) {
+        p.begin = 0;
+        p.end = rn->n_rows;
+        p.h = rn->own[worker].h;
+        p.q = rn->own[worker].q;
+    }
+    return p;
 }
 
-/* Row r of h holds n values: pad to what l reads, rotate, quantize. */
-static void finish_row(const struct runner *rn, const struct linear *l, size_t r, size_t n)
+/* Rows were prepared by shares: wait for the others' before a product reads them all. */
+static void rows_barrier(const struct runner *rn, const struct part *p)
 {
-    struct linear_input in = input_of(rn);
+    if (!p->alone)
+        pool_barrier(rn->pool);
+}
 
-    memset(rn->h + r * l->desc.k + n, 0, (l->desc.k - n) * sizeof(float));
+/* Row r of x (of l's input width) holds n values: pad, rotate, quantize. */
+static void finish_row(const struct runner *rn, const struct part *p, const struct linear *l,
+                       float *x, size_t r, size_t n)
+{
+    struct linear_input in = {.x = x, .q = p->q};
+
+    if (n < l->desc.k)
+        memset(x + r * l->desc.k + n, 0, (l->desc.k - n) * sizeof(float));
     linear_quantize_row(l, rn->kernels, &in, r);
 }
 
-/* h[r] = norm(x[r]) * gain, ready for l. */
-static void norm_rows(const struct runner *rn, const struct part *p, const float *gain,
-                      const struct linear *l)
+/* h[to] = norm(x[from]) * gain, ready for l. */
+static void norm_row(const struct runner *rn, const struct part *p, const float *gain,
+                     const struct linear *l, size_t from, size_t to)
 {
     const size_t d = rn->w->hp.d_model;
 
-    for (size_t r = p->begin; r < p->end; r++) {
-        rn->kernels->rms_norm(rn->x + r * d, gain, rn->w->hp.eps, rn->h + r * l->desc.k, d);
-        finish_row(rn, l, r, d);
-    }
+    rn->kernels->rms_norm(rn->x + from * d, gain, rn->w->hp.eps, p->h + to * l->desc.k, d);
+    finish_row(rn, p, l, p->h, to, d);
 }
 
+/* This worker's columns of out = x l, for n rows. */
 static void product(const struct runner *rn, const struct part *p, const struct linear *l,
-                    float *out, bool add)
+                    const float *x, size_t n, const struct gemm_out *out)
 {
-    struct linear_input in = input_of(rn);
-    struct gemm_out to = {.out = out, .ld = l->desc.n, .add = add};
+    struct linear_input in = {.x = x, .q = p->q};
 
-    linear_run(l, rn->kernels, &in, rn->n_rows, &to, p->worker, p->n_workers);
+    linear_run(l, rn->kernels, &in, n, out, p->worker, p->n_workers);
 }
 
 /* x[r] = embedding of row r's token. A rotated embedding is turned back: the transform is its own
@@ -54,48 +74,57 @@ static void product(const struct runner *rn, const struct part *p, const struct 
 static void embed(const struct runner *rn, const struct part *p)
 {
     const struct linear *e = &rn->w->embed;
-    const size_t d = rn->w->hp.d_model;
+    const size_t d = rn->w->hp.d_model, half = rn->w->hp.n_rot / 2;
+    size_t begin, end;
 
-    for (size_t r = p->begin; r < p->end; r++) {
+    pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
+    for (size_t r = begin; r < end; r++) {
         float *row = rn->h + r * e->desc.k; /* padded width */
         linear_get_row(e, (size_t)rn->rows[r].token, row);
         rn->kernels->hadamard(row, d, e->desc.block_in);
         memcpy(rn->x + r * d, row, d * sizeof(float));
-        rope_angles(rn->rows[r].pos, rn->w->inv_freq, rn->w->hp.n_rot / 2,
-                    rn->cosv + r * (rn->w->hp.n_rot / 2), rn->sinv + r * (rn->w->hp.n_rot / 2));
+        rope_angles(rn->rows[r].pos, rn->w->inv_freq, half, rn->cosv + r * half,
+                    rn->sinv + r * half);
     }
 }
 
-/* Bias, RoPE on q and k, then k and v into the cache. One unit is one key/value head of one row
- * with its queries. */
-static void rotate_and_store(const struct runner *rn, const struct part *p, size_t layer)
+void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv)
 {
     const struct hparams *hp = &rn->w->hp;
-    const struct layer *l = &rn->w->layers[layer];
-    const size_t d = hp->head_dim, group = hp->n_head / hp->n_kv,
-                 width = (size_t)(hp->n_head + 2 * hp->n_kv) * d;
-    const size_t half = hp->n_rot / 2;
+    const float *bias = rn->w->layers[layer].qkv_bias;
+    const size_t d = hp->head_dim, group = hp->n_head / hp->n_kv, half = hp->n_rot / 2;
+    const float *cosv = rn->cosv + r * half, *sinv = rn->sinv + r * half;
+    float *row = rn->qkv + r * (size_t)(hp->n_head + 2 * hp->n_kv) * d;
+    float *q = row + kv * group * d, *k = row + (hp->n_head + kv) * d, *v = k + hp->n_kv * d;
+
+    if (bias) {
+        rn->kernels->add(q, bias + (q - row), group * d);
+        rn->kernels->add(k, bias + (k - row), d);
+        rn->kernels->add(v, bias + (v - row), d);
+    }
+    for (size_t i = 0; i < group; i++)
+        rn->kernels->rope(q + i * d, cosv, sinv, half, hp->rope_halves);
+    rn->kernels->rope(k, cosv, sinv, half, hp->rope_halves);
+    /* q is rotated alike in attention: q . k does not change. */
+    if (rn->kv.type == MODEL_KV_INT8)
+        rn->kernels->hadamard(k, d, hparams_head_block(hp));
+    kv_store(&rn->kv, rn->kernels, rn->rows[r].seq, layer, kv, rn->rows[r].pos, k, v);
+}
+
+/* att = attention(qkv). A prompt's rows see each other's keys, so all are stored before any is
+ * read. */
+static void attend_rows(struct runner *rn, const struct part *p, size_t layer)
+{
+    const size_t n_kv = rn->w->hp.n_kv;
     size_t begin, end;
 
-    pool_share(rn->n_rows * hp->n_kv, p->worker, p->n_workers, &begin, &end);
-    for (size_t u = begin; u < end; u++) {
-        size_t r = u / hp->n_kv, kv = u % hp->n_kv;
-        const float *cosv = rn->cosv + r * half, *sinv = rn->sinv + r * half;
-        float *row = rn->qkv + r * width, *q = row + kv * group * d,
-              *k = row + (hp->n_head + kv) * d, *v = row + (hp->n_head + hp->n_kv + kv) * d;
-        if (l->qkv_bias) {
-            rn->kernels->add(q, l->qkv_bias + (q - row), group * d);
-            rn->kernels->add(k, l->qkv_bias + (k - row), d);
-            rn->kernels->add(v, l->qkv_bias + (v - row), d);
-        }
-        for (size_t i = 0; i < group; i++)
-            rn->kernels->rope(q + i * d, cosv, sinv, half, hp->rope_halves);
-        rn->kernels->rope(k, cosv, sinv, half, hp->rope_halves);
-        if (rn->kv.type ==
-            MODEL_KV_INT8) /* q is rotated alike in attention: q . k does not change */
-            rn->kernels->hadamard(k, d, hparams_head_block(hp));
-        kv_store(&rn->kv, rn->kernels, rn->rows[r].seq, layer, kv, rn->rows[r].pos, k, v);
+    if (!attention_is_apart(rn)) {
+        pool_share(rn->n_rows * n_kv, p->worker, p->n_workers, &begin, &end);
+        for (size_t u = begin; u < end; u++)
+            rotate_and_store(rn, layer, u / n_kv, u % n_kv);
+        pool_barrier(rn->pool);
     }
+    attention_layer(rn, layer, p->worker);
 }
 
 /* x += o(attention(norm(x))) */
@@ -103,19 +132,20 @@ static void attention_block(struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
     const struct hparams *hp = &rn->w->hp;
+    const struct gemm_out to_qkv = {.out = rn->qkv, .ld = l->qkv.desc.n};
+    const struct gemm_out to_x = {.out = rn->x, .ld = hp->d_model, .add = true};
 
-    norm_rows(rn, p, l->attn_norm, &l->qkv);
+    for (size_t r = p->begin; r < p->end; r++)
+        norm_row(rn, p, l->attn_norm, &l->qkv, r, r);
+    rows_barrier(rn, p);
+    product(rn, p, &l->qkv, p->h, rn->n_rows, &to_qkv);
     pool_barrier(rn->pool);
-    product(rn, p, &l->qkv, rn->qkv, false);
-    pool_barrier(rn->pool);
-    rotate_and_store(rn, p, i);
-    pool_barrier(rn->pool);
-    attention_layer(rn, i, p->worker);
+    attend_rows(rn, p, i);
     pool_barrier(rn->pool);
     for (size_t r = p->begin; r < p->end; r++)
-        finish_row(rn, &l->o, r, (size_t)hp->n_head * hp->head_dim);
-    pool_barrier(rn->pool);
-    product(rn, p, &l->o, rn->x, true);
+        finish_row(rn, p, &l->o, rn->att, r, l->o.desc.k);
+    rows_barrier(rn, p);
+    product(rn, p, &l->o, rn->att, rn->n_rows, &to_x);
     pool_barrier(rn->pool);
 }
 
@@ -124,18 +154,21 @@ static void ffn_block(struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
     const size_t ff = rn->w->hp.d_ff;
+    const struct gemm_out to_gu = {.out = rn->gu, .ld = 2 * ff};
+    const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
 
-    norm_rows(rn, p, l->ffn_norm, &l->gate_up);
-    pool_barrier(rn->pool);
-    product(rn, p, &l->gate_up, rn->gu, false);
+    for (size_t r = p->begin; r < p->end; r++)
+        norm_row(rn, p, l->ffn_norm, &l->gate_up, r, r);
+    rows_barrier(rn, p);
+    product(rn, p, &l->gate_up, p->h, rn->n_rows, &to_gu);
     pool_barrier(rn->pool);
     for (size_t r = p->begin; r < p->end; r++) {
         const float *gate = rn->gu + r * 2 * ff;
-        rn->kernels->silu_mul(gate, gate + ff, rn->h + r * l->down.desc.k, ff);
-        finish_row(rn, &l->down, r, ff);
+        rn->kernels->silu_mul(gate, gate + ff, p->h + r * l->down.desc.k, ff);
+        finish_row(rn, p, &l->down, p->h, r, ff);
     }
-    pool_barrier(rn->pool);
-    product(rn, p, &l->down, rn->x, true);
+    rows_barrier(rn, p);
+    product(rn, p, &l->down, p->h, rn->n_rows, &to_x);
     pool_barrier(rn->pool);
 }
 
@@ -143,28 +176,20 @@ static void ffn_block(struct runner *rn, const struct part *p, size_t i)
 static void head_block(struct runner *rn, const struct part *p)
 {
     const struct linear *head = weights_head(rn->w);
-    const size_t d = rn->w->hp.d_model;
-    struct linear_input in = input_of(rn);
-    struct gemm_out to = {.out = rn->logits, .ld = head->desc.n};
+    const struct gemm_out to = {.out = rn->logits, .ld = head->desc.n};
 
-    for (size_t r = p->begin; r < p->end; r++) {
-        size_t slot = rn->logit_slot[r];
-        if (slot == UINT32_MAX)
-            continue;
-        rn->kernels->rms_norm(rn->x + r * d, rn->w->output_norm, rn->w->hp.eps,
-                              rn->h + slot * head->desc.k, d);
-        finish_row(rn, head, slot, d);
-    }
-    pool_barrier(rn->pool);
-    linear_run(head, rn->kernels, &in, rn->n_logits, &to, p->worker, p->n_workers);
+    for (size_t r = p->begin; r < p->end; r++)
+        if (rn->logit_slot[r] != UINT32_MAX)
+            norm_row(rn, p, rn->w->output_norm, head, r, rn->logit_slot[r]);
+    rows_barrier(rn, p);
+    product(rn, p, head, p->h, rn->n_logits, &to);
 }
 
 void forward_step(void *runner, unsigned worker, unsigned n_workers)
 {
     struct runner *rn = runner;
-    struct part p = {worker, n_workers, 0, 0};
+    const struct part p = part_of(rn, worker, n_workers);
 
-    pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
     embed(rn, &p);
     pool_barrier(rn->pool);
     for (size_t i = 0; i < rn->w->hp.n_layer; i++) {

@@ -33,6 +33,32 @@ static void *buffer(size_t n, size_t size)
     return posix_memalign(&p, 64, (bytes + 127) / 64 * 64) ? NULL : p;
 }
 
+static int open_quant(struct quant_rows *q, size_t rows, size_t k)
+{
+    q->q = buffer(rows * k, 1);
+    q->scale = buffer(rows * (k / 32 + 1), sizeof(float));
+    q->comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
+    return q->q && q->scale && q->comp ? ST_OK : ST_NOMEM;
+}
+
+static void close_quant(struct quant_rows *q)
+{
+    free(q->q);
+    free(q->scale);
+    free(q->comp);
+}
+
+static int open_own(struct runner *rn, size_t k)
+{
+    rn->own = calloc(rn->info.threads, sizeof(*rn->own));
+    for (unsigned i = 0; rn->own && i < rn->info.threads; i++) {
+        rn->own[i].h = buffer(ALONE_ROWS * k, sizeof(float));
+        if (open_quant(&rn->own[i].q, ALONE_ROWS, k) != ST_OK || !rn->own[i].h)
+            return ST_NOMEM;
+    }
+    return rn->own ? ST_OK : ST_NOMEM;
+}
+
 static int open_scratch(struct runner *rn)
 {
     const struct hparams *hp = &rn->w->hp;
@@ -42,16 +68,16 @@ static int open_scratch(struct runner *rn)
     rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
     rn->x = buffer(rows * hp->d_model, sizeof(float));
     rn->h = buffer(max_of(rows, rn->info.max_logits) * k, sizeof(float));
+    rn->att = buffer(rows * k, sizeof(float));
     rn->qkv = buffer(rows * heads, sizeof(float));
     rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
     rn->cosv = buffer(rows * (hp->n_rot / 2), sizeof(float));
     rn->sinv = buffer(rows * (hp->n_rot / 2), sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
-    rn->q.q = buffer(rows * k, 1);
-    rn->q.scale = buffer(rows * (k / 32 + 1), sizeof(float));
-    rn->q.comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
     rn->tiles = buffer(rows, sizeof(*rn->tiles));
     rn->next_item = buffer(hp->n_layer, sizeof(*rn->next_item));
+    if (open_quant(&rn->q, rows, k) != ST_OK || open_own(rn, k) != ST_OK)
+        return ST_NOMEM;
     rn->attn = calloc(rn->info.threads, sizeof(*rn->attn));
     for (unsigned i = 0; rn->attn && i < rn->info.threads; i++) {
         rn->attn[i] = buffer(1, sizeof(**rn->attn));
@@ -63,9 +89,8 @@ static int open_scratch(struct runner *rn)
     for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
         if (sample_scratch_open(&rn->sample[i], hp->n_vocab) != ST_OK)
             return ST_NOMEM;
-    bool ok = rn->sample && rn->logit_slot && rn->x && rn->h && rn->qkv && rn->gu && rn->cosv &&
-              rn->sinv && rn->logits && rn->q.q && rn->q.scale && rn->q.comp && rn->tiles &&
-              rn->next_item && rn->attn;
+    bool ok = rn->sample && rn->logit_slot && rn->x && rn->h && rn->att && rn->qkv && rn->gu &&
+              rn->cosv && rn->sinv && rn->logits && rn->tiles && rn->next_item && rn->attn;
     return ok ? ST_OK : ST_NOMEM;
 }
 
@@ -145,9 +170,14 @@ void runner_free(struct runner *rn)
         free(rn->attn[i]);
     for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
         sample_scratch_done(&rn->sample[i]);
-    void *all[] = {rn->sample,  rn->logit_slot, rn->x,     rn->h,         rn->qkv,
-                   rn->gu,      rn->cosv,       rn->sinv,  rn->logits,    rn->q.q,
-                   rn->q.scale, rn->q.comp,     rn->tiles, rn->next_item, rn->attn};
+    for (unsigned i = 0; rn->own && i < rn->info.threads; i++) {
+        free(rn->own[i].h);
+        close_quant(&rn->own[i].q);
+    }
+    close_quant(&rn->q);
+    void *all[] = {rn->sample, rn->logit_slot, rn->x,    rn->h,    rn->att,
+                   rn->qkv,    rn->gu,         rn->cosv, rn->sinv, rn->logits,
+                   rn->tiles,  rn->next_item,  rn->attn, rn->own};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]);
     free(rn);

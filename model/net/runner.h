@@ -13,6 +13,15 @@
 #include "model/net/sample.h"
 #include "model/net/weights.h"
 
+/* Steps of so few rows are not worth sharing by rows: each worker prepares all of them for itself,
+ * which costs less than a barrier. */
+enum { ALONE_ROWS = 2 };
+
+struct own_input {
+    float *h; /* [ALONE_ROWS][widest input] */
+    struct quant_rows q;
+};
+
 /* Queries that one attention work item holds at once: rows of one sequence times the heads that
  * share a key head. */
 enum { ATTN_QUERIES = 48 };
@@ -34,13 +43,15 @@ struct runner {
     size_t n_rows;
     uint32_t *logit_slot; /* [max_rows]: which logits row, or UINT32_MAX */
     size_t n_logits;
-    float *x;            /* [rows][d_model] the residual stream */
-    float *h;            /* [rows][widest input] what a linear layer reads */
-    float *qkv;          /* [rows][q heads + k heads + v heads] */
-    float *gu;           /* [rows][gate d_ff, up d_ff] */
-    float *cosv, *sinv;  /* [rows][n_rot / 2] */
-    float *logits;       /* [max_logits][n_vocab] */
-    struct quant_rows q; /* h quantized */
+    float *x;              /* [rows][d_model] the residual stream */
+    float *h;              /* [rows][widest input] what a linear layer reads */
+    float *att;            /* [rows][o's input] what attention gives */
+    float *qkv;            /* [rows][q heads + k heads + v heads] */
+    float *gu;             /* [rows][gate d_ff, up d_ff] */
+    float *cosv, *sinv;    /* [rows][n_rot / 2] */
+    float *logits;         /* [max_logits][n_vocab] */
+    struct quant_rows q;   /* h (or att) quantized */
+    struct own_input *own; /* [threads]: h and q of a worker alone, for steps of few rows */
     struct attn_tile *tiles;
     size_t n_tiles;
     _Atomic size_t *next_item;     /* [n_layer]: attention items handed out so far */
@@ -63,8 +74,14 @@ int runner_new(const struct weights *w, const struct kernels *kernels,
 /* forward.c: one worker's part of a step. Every worker calls it at once (arg: the runner). */
 void forward_step(void *runner, unsigned worker, unsigned n_workers);
 /* attention.c: cut the step's rows into tiles; then one worker's share of a layer's attention: qkv
- * → h. */
+ * → att. */
 void attention_plan(struct runner *rn);
+/* Every row is a sequence of its own: an item reads no key that another item of this step stores,
+ * so that rotating, storing and attending need no barrier between them. */
+bool attention_is_apart(const struct runner *rn);
 void attention_layer(struct runner *rn, size_t layer, unsigned worker);
+/* forward.c: bias and RoPE for one key/value head of row r with its queries, then key and value
+ * into the cache. */
+void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv_head);
 
 #endif
