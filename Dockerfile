@@ -16,7 +16,7 @@ RUN cmake --preset release -DOCTET_TESTS=OFF && cmake --build build/release --ta
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        libmicrohttpd12 libuv1 libjansson4 libopenblas0-pthread libpcre2-8-0 libutf8proc2 \
+        libmicrohttpd12 libuv1 libjansson4 libopenblas0-pthread libpcre2-8-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/release/bin/octet /src/build/release/bin/octetd /usr/local/bin/
 COPY LICENSE /usr/share/doc/octet/LICENSE
