@@ -11,8 +11,8 @@ BIN = pathlib.Path(os.environ.get("OCTET_BIN_DIR", ROOT / "build/release/bin"))
 SENTENCE_MAX = 512  # bytes: one sentence, not a page
 
 
-def octet(*args, stdin=b"", **more):
-    return subprocess.run([BIN / "octet", *map(str, args)], input=stdin, capture_output=True, timeout=600, **more)
+def octet(*args, stdin=b"", before=(), **more):
+    return subprocess.run([*before, BIN / "octet", *map(str, args)], input=stdin, capture_output=True, timeout=600, **more)
 
 
 def refused(status, *args, stdin=b"", **more):
