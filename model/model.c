@@ -9,6 +9,7 @@
 #include "model/net/runner.h"
 #include "model/text/detok.h"
 #include "model/text/tokenizer.h"
+#include "model/text/utf8.h"
 
 struct model {
     struct model_info info;
@@ -31,9 +32,12 @@ static void set_name(struct model *m, const char *path)
     len = strlen(m->name);
     if (len > 5 && strcmp(m->name + len - 5, ".gguf") == 0)
         m->name[len - 5] = '\0';
-    for (char *c = m->name; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
+    /* It goes into JSON and metrics: whole printable characters only. */
+    len = strlen(m->name);
+    for (size_t i = 0, n; i < len; i += n)
+        if (utf8_look(m->name + i, len - i, &n) != UTF8_WHOLE || (unsigned char)m->name[i] < ' ' ||
+            m->name[i] == 127)
+            memset(m->name + i, '?', n);
     m->info.name = m->name;
 }
 
@@ -83,7 +87,7 @@ static int load_weights(struct model *m, const struct gguf *g, const struct mode
                                   .n_kv_head = hp->n_kv,
                                   .head_dim = hp->head_dim,
                                   .n_ctx_train = hp->n_ctx,
-                                  .n_vocab = hp->n_vocab,
+                                  .n_vocab = tokenizer_n_vocab(m->tokenizer),
                                   .n_params = m->weights.n_params,
                                   .weight_bytes = m->weights.bytes};
     return ST_OK;
@@ -185,5 +189,5 @@ int runner_open(const struct model *m, const struct runner_opts *opts, struct ru
 int sampler_open(const struct model *m, const struct sampler_opts *opts,
                  struct sampler **ret_sampler)
 {
-    return sampler_new(tokenizer_n_vocab(m->tokenizer), m->ends, m->n_ends, opts, ret_sampler);
+    return sampler_new(m->info.n_vocab, m->ends, m->n_ends, opts, ret_sampler);
 }

@@ -1,6 +1,7 @@
 #include "model/net/sample.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,7 +90,8 @@ static void penalize(const struct sampler *s, float *l)
     for (size_t w = 0; w <= s->n_vocab / 64; w++)
         for (uint64_t bits = s->seen[w]; bits; bits &= bits - 1) {
             float *x = &l[w * 64 + (size_t)__builtin_ctzll(bits)];
-            *x = *x > 0.0f ? *x / penalty : *x * penalty;
+            /* A tiny penalty takes a logit out of the floats: the largest one says the same. */
+            *x = *x > 0.0f ? fminf(*x / penalty, FLT_MAX) : *x * penalty;
         }
 }
 

@@ -67,49 +67,51 @@ bool weights_tensor_at(const struct hparams *hp, size_t i, struct tensor_role *r
     return true;
 }
 
-/* Does the file's tensor carry this role, in plain or in octet's form? */
-static bool carries(const struct gguf_tensor *t, const char *role)
+/* Mark a tensor as one that the network reads; returns whether it is there. */
+static bool mark(const struct gguf *g, const char *name, bool *seen)
 {
-    char q[256], scale[256];
-    if (t->name.len == strlen(role) && memcmp(t->name.data, role, t->name.len) == 0)
-        return true;
-    if (source_octet_names(role, q, scale) != ST_OK)
-        return false;
-    return (t->name.len == strlen(q) && memcmp(t->name.data, q, t->name.len) == 0) ||
-           (t->name.len == strlen(scale) && memcmp(t->name.data, scale, t->name.len) == 0);
+    const struct gguf_tensor *t = gguf_find(g, name);
+
+    if (t)
+        seen[t - gguf_tensor_at(g, 0)] = true;
+    return t != NULL;
 }
 
-int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
+static int check_roles(const struct gguf *g, const struct hparams *hp, bool *seen,
+                       struct error *err)
 {
     struct tensor_role role;
-    size_t known = 0;
     char q[256], scale[256];
 
     for (size_t i = 0; weights_tensor_at(hp, i, &role); i++) {
-        bool octet = role.k && source_octet_names(role.name, q, scale) == ST_OK && gguf_find(g, q);
-        bool plain = gguf_find(g, role.name) != NULL;
+        bool plain = mark(g, role.name, seen), octet = false;
+        if (role.k && source_octet_names(role.name, q, scale) == ST_OK && mark(g, q, seen)) {
+            octet = true;
+            mark(g, scale, seen);
+        }
         if (!plain && !octet && !role.optional)
             return error_set(err, ST_FORMAT, "%s: the tensor %s is missing", gguf_path(g),
                              role.name);
         if (plain && octet)
             return error_set(err, ST_FORMAT, "%s: %s is there twice, as %s too", gguf_path(g),
                              role.name, q);
-        known += plain + (octet ? 1 + (gguf_find(g, scale) != NULL) : 0);
-    }
-    if (known == gguf_n_tensors(g))
-        return ST_OK;
-    for (size_t t = 0; t < gguf_n_tensors(g); t++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(g, t);
-        size_t i = 0;
-        while (weights_tensor_at(hp, i, &role) && !carries(tensor, role.name))
-            i++;
-        if (!weights_tensor_at(hp, i, &role))
-            return error_set(err, ST_UNSUPPORTED,
-                             "%s: the tensor %s is not known to architecture %s: the file needs "
-                             "something that is not built",
-                             gguf_path(g), gguf_show(tensor->name).text, hp->arch);
     }
     return ST_OK;
+}
+
+int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
+{
+    bool *seen = calloc(gguf_n_tensors(g) + 1, sizeof(*seen));
+    int r = seen ? check_roles(g, hp, seen, err) : error_set(err, ST_NOMEM, "out of memory");
+
+    for (size_t i = 0; r == ST_OK && i < gguf_n_tensors(g); i++)
+        if (!seen[i])
+            r = error_set(err, ST_UNSUPPORTED,
+                          "%s: the tensor %s is not known to architecture %s: the file needs "
+                          "something that is not built",
+                          gguf_path(g), gguf_show(gguf_tensor_at(g, i)->name).text, hp->arch);
+    free(seen);
+    return r;
 }
 
 /* ---- loading ---- */
@@ -295,11 +297,12 @@ static int load_bias(struct loader *ld, size_t i, struct layer *layer, uint32_t 
         free(v);
         any = true;
     }
-    source_turn(all + q + kv, kv, 1, v_block);
-    if (any)
-        layer->qkv_bias = all;
-    else
+    if (!any) {
         free(all);
+        return ST_OK;
+    }
+    source_turn(all + q + kv, kv, 1, v_block);
+    layer->qkv_bias = all;
     return ST_OK;
 }
 
@@ -330,6 +333,10 @@ static int load_layer(struct loader *ld, size_t i)
     if (v_spec.block_out && v_spec.block_out != o_spec.block_in)
         return error_set(ld->err, ST_FORMAT, "%s: %s is rotated in blocks of %u but %s expects %u",
                          gguf_path(ld->g), qkv[2].name, v_spec.block_out, o.name, o_spec.block_in);
+    if (v_spec.block_out && hp->head_dim % v_spec.block_out)
+        return error_set(ld->err, ST_FORMAT,
+                         "%s: %s is rotated in blocks of %u, which heads of %u do not hold",
+                         gguf_path(ld->g), qkv[2].name, v_spec.block_out, hp->head_dim);
     r = load_bias(ld, i, layer, v_spec.block_out);
     if (r == ST_OK)
         r = load_linear(ld, &layer->qkv, qkv, 3, d, true);
@@ -374,9 +381,15 @@ static int load_freqs(struct loader *ld)
         double f = pow((double)hp->rope_base, -2.0 * (double)i / (double)hp->n_rot) /
                    (double)hp->rope_scale;
         ld->w->inv_freq[i] = factors ? f / (double)factors[i] : f;
+        /* Zero or negative factors, or a base below 1: angles that no position means. */
+        if (!(ld->w->inv_freq[i] > 0.0 && ld->w->inv_freq[i] * hp->n_ctx < 1e9))
+            r = error_set(ld->err, ST_FORMAT,
+                          "%s: RoPE turns pair %zu by %g a position: check %s.rope.freq_base%s",
+                          gguf_path(ld->g), i, ld->w->inv_freq[i], hp->arch,
+                          factors ? " and rope_freqs.weight" : "");
     }
     free(factors);
-    return ST_OK;
+    return r == ST_NOTFOUND ? ST_OK : r;
 }
 
 /* Tokens are rows of the embedding; a file that quantizes it has it in octet's form. */

@@ -1,5 +1,6 @@
 #include "model/quant/source.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,7 @@ void source_turn(float *x, size_t n, size_t k, size_t block)
 
     if (block < 2)
         return;
+    assert(n % block == 0);
     for (size_t s = 1; s < block; s *= 2)
         for (size_t i = 0; i < n; i++)
             for (size_t c = 0; !(i & s) && c < k; c++) {

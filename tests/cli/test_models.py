@@ -87,6 +87,8 @@ BAD = {
     "unknown tokenizer": (dict(keys={"tokenizer.ggml.model": "bert"}), ["bert"]),
     "unknown tensor": (dict(tensors={"blk.0.attn_q_norm.weight": floats(32)}), ["blk.0.attn_q_norm.weight", "not built"]),
     "rope factors of another size": (dict(tensors={"rope_freqs.weight": floats(9)}), ["rope_freqs.weight", "9"]),
+    "rope factors of zero": (dict(tensors={"rope_freqs.weight": floats(16)}), ["rope_freqs.weight"]),
+    "rope base below one": (dict(keys={"llama.rope.freq_base": 1e-20}), ["rope.freq_base"]),
     "tensor with a third dimension": (
         dict(change=lambda n, t: t.reshape(2, -1, t.shape[1]) if n == "blk.0.attn_q.weight" else t),
         ["blk.0.attn_q.weight"],
@@ -134,6 +136,13 @@ OCTET_BAD = {
     "another group": ({"octet.linear.group": [128] * 16}, ["groups of 128", "not built"]),
     "short plan": ({"octet.linear.bits": [8] * 3}, ["octet.linear.bits"]),
     "odd block": ({"octet.linear.block_in": [48] * 16}, ["not built"]),
+    "blocks wider than heads": (
+        {
+            "octet.linear.block_out": lambda old: [64 if n else 0 for n in old],
+            "octet.linear.block_in": lambda old: [64 if n < 64 else n for n in old],
+        },
+        ["attn_v.weight", "heads of 32"],
+    ),
     "v and o apart": ({"octet.linear.block_out": lambda old: [16 if n else 0 for n in old]}, ["attn_v.weight", "attn_output.weight"]),
 }
 
@@ -169,6 +178,14 @@ def test_a_spoilt_int8_file(name, tmp_path):
     said = refused(1, "generate", "--model", bad, "--prompt", "x")
     for word in ["bad.gguf", *words]:
         assert word in said, said
+
+
+def test_rows_beyond_the_vocabulary_are_no_tokens(tmp_path):
+    """Some files pad the embedding: its extra rows are neither drawn nor accepted."""
+    pad = lambda n, t: np.vstack([t, 100 * np.ones((24, t.shape[1]), np.float32)]) if n == "token_embd.weight" else t
+    path = variant(tmp_path / "pad.gguf", base="llama3-freqs", change=pad)
+    done = octet("generate", "--model", path, "--prompt", "the cat", "--max-tokens", 20, "--temperature", 2, "--seed", 1)
+    assert done.returncode == 0, done.stderr
 
 
 def test_llama_cpp_would_not_misread_it(tmp_path):
