@@ -167,6 +167,14 @@ void api_error_media(struct api_error *err, const char *content_type)
         shown(content_type), content_type);
 }
 
+void api_error_encoding(struct api_error *err, const char *encoding)
+{
+    api_error_set(
+        err, API_UNSUPPORTED_MEDIA, NULL,
+        "Content-Encoding \"%.*s\" is not built: send the body as it is, without that header",
+        shown(encoding), encoding);
+}
+
 void api_error_body_too_large(struct api_error *err, size_t max_bytes)
 {
     api_error_set(err, API_BODY_TOO_LARGE, NULL,

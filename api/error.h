@@ -68,6 +68,8 @@ void api_error_route(struct api_error *err, const char *method, const char *path
 void api_error_method(struct api_error *err, const char *method, const char *path,
                       const char *allow);
 void api_error_media(struct api_error *err, const char *content_type);
+/* 415: a body compressed or otherwise encoded. */
+void api_error_encoding(struct api_error *err, const char *encoding);
 void api_error_body_too_large(struct api_error *err, size_t max_bytes);
 void api_error_queue_full(struct api_error *err, size_t max_queue, unsigned retry_after_s);
 void api_error_deadline(struct api_error *err, uint64_t timeout_ms);

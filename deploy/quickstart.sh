@@ -98,7 +98,7 @@ serve()
         >>"$root/build/octetd.log" 2>&1 &
     server_pid=$!
     tries=0
-    until curl -fs -o /dev/null "http://127.0.0.1:$port/ready" 2>/dev/null; do
+    until curl --noproxy "*" -fs -o /dev/null "http://127.0.0.1:$port/ready" 2>/dev/null; do
         tries=$((tries + 1))
         if ! kill -0 "$server_pid" 2>/dev/null; then
             server_pid=
@@ -113,7 +113,7 @@ serve()
 ask()
 {
     printf '\n> %s\n' "$question"
-    curl -sN "http://127.0.0.1:$port/v1/generate" -H 'Content-Type: application/json' -d "$body" |
+    curl --noproxy "*" -sN "http://127.0.0.1:$port/v1/generate" -H 'Content-Type: application/json' -d "$body" |
         python3 "$root/deploy/show_stream.py" ||
         die "the answer did not come: see build/octetd.log"
     printf '\nAsk it yourself:\n\n'

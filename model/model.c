@@ -125,6 +125,11 @@ out:
     return ST_OK;
 }
 
+int model_check_cpu(struct error *err)
+{
+    return kernels_get(err) ? ST_OK : ST_INVALID;
+}
+
 void model_free(struct model *m)
 {
     if (!m)

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <microhttpd.h>
 
@@ -30,6 +31,11 @@ static const char *header(struct exchange *x, const char *name)
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
 }
 
+static bool is_encoded(const char *encoding)
+{
+    return encoding && strcasecmp(encoding, "identity") != 0;
+}
+
 /* What the headers alone decide; false: refused, request->error says why. */
 static bool check_route(struct exchange *x, const char *method, const char *path,
                         const struct filter *filter)
@@ -45,6 +51,8 @@ static bool check_route(struct exchange *x, const char *method, const char *path
         x->answer.allow = known->allow;
     } else if (strcmp(method, "POST") == 0 && !parse_is_json(header(x, "Content-Type"))) {
         api_error_media(err, header(x, "Content-Type"));
+    } else if (strcmp(method, "POST") == 0 && is_encoded(header(x, "Content-Encoding"))) {
+        api_error_encoding(err, header(x, "Content-Encoding"));
     } else if (filter->length > LIMIT_BODY_BYTES) {
         api_error_body_too_large(err, LIMIT_BODY_BYTES);
     } else {

@@ -5,6 +5,7 @@
 
 #include "api/parse.h"
 #include "config/log.h"
+#include "model/model.h"
 #include "server/clock.h"
 #include "server/conn.h"
 #include "server/generate.h"
@@ -140,7 +141,8 @@ int server_main(int argc, char **argv, const struct http_limits *limits)
     enum flags_action action = FLAGS_RUN;
     struct error err = {0};
 
-    if (settings_load(argc, argv, environ, &settings, &action, &err) != ST_OK) {
+    if (settings_load(argc, argv, environ, &settings, &action, &err) != ST_OK ||
+        (action == FLAGS_RUN && model_check_cpu(&err) != ST_OK)) {
         fprintf(stderr, "octetd: %s\n", err.text);
         return EXIT_USAGE;
     }

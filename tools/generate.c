@@ -27,7 +27,7 @@ struct values {
 };
 
 #define AT(field) offsetof(struct values, field)
-#define ABOVE_ZERO 1e-6 /* least value of a flag that must be above 0 */
+#define ABOVE_ZERO 1e-300 /* least value of a flag that must be above 0 */
 
 static const struct flag FLAGS[] = {
     SESSION_FLAG_MODEL,

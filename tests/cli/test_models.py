@@ -1,5 +1,6 @@
 """Files that are sound GGUF but not a network that is built: refused by name, by octet and by octetd."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -129,6 +130,14 @@ def test_every_tiny_model_runs_and_quantizes(base, tmp_path):
     ask = ["--prompt", "the cat sat on", "--max-tokens", 12, "--temperature", 0, "--ignore-eos"]
     texts = {octet("generate", "--model", f, *ask).stdout for f in ([made] if base == "type-q8_0" else [source, made])}
     assert len(texts) == 1 and texts.pop().strip()
+
+
+def test_a_kernel_set_that_is_not_there_is_a_wrong_setting(tmp_path):
+    path = variant(tmp_path / "tiny.gguf")
+    command = [BIN / "octetd", "--model", path, "--port", "0"]
+    done = subprocess.run(command, env={**os.environ, "OCTET_CPU": "mmx"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "OCTET_CPU=mmx" in done.stderr and "generic" in done.stderr
+    assert "listening" not in done.stderr
 
 
 OCTET_BAD = {

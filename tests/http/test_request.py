@@ -173,6 +173,19 @@ def test_a_failed_step_is_500_and_the_next_request_works(start):
 # ---- content type, size, method, path ----
 
 
+def test_an_encoded_body_is_415(daemon):
+    answer = ask(daemon.port, {"prompt": "x", "max_tokens": 1}, headers=["Content-Encoding: gzip"])
+    assert answer.status == 415 and "gzip" in answer.message
+    answer = ask(daemon.port, {"prompt": "x", "max_tokens": 1}, headers=["Content-Encoding: identity"])
+    assert answer.status == 200
+
+
+def test_any_allowed_penalty_draws(daemon):
+    for penalty in (1e-300, 1e-40, 1e-38, 10):
+        answer = ask(daemon.port, {"prompt": "The sky is", "max_tokens": 3, "repetition_penalty": penalty})
+        assert answer.status == 200, answer.body
+
+
 @pytest.mark.parametrize("value", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx"])
 def test_another_content_type_is_415(daemon, value):
     answer = ask(daemon.port, {"prompt": "x"}, headers=[f"Content-Type: {value}"])
