@@ -58,7 +58,8 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
 void model_free(struct model *model);
 const struct model_info *model_info(const struct model *model);
 
-/* Is what OCTET_CPU asks for, if anything, a kernel set that this CPU has? ST_INVALID names those it has. */
+/* Is what OCTET_CPU asks for, if anything, a kernel set that this CPU has? ST_INVALID names those
+ * it has. */
 int model_check_cpu(struct error *err);
 
 /* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), or
