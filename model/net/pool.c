@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -14,7 +15,7 @@
 #include "config/status.h"
 
 /* About 10 ns a turn. Barriers are short; between two steps the engine schedules and samples. */
-enum { SPIN_BARRIER = 4000, SPIN_JOB = 10000 };
+enum { SPIN_BARRIER = 4000, SPIN_JOB = 10000, TURNS_A_YIELD = 200 };
 
 struct pool {
     unsigned n;
@@ -50,10 +51,13 @@ static void relax(void)
  * seen after. */
 static void wait_change(struct pool *pool, _Atomic uint32_t *word, uint32_t old, int spins)
 {
-    for (int i = 0; i < spins; i++) {
+    for (int i = 1; i <= spins; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != old)
             return;
-        relax();
+        if (i % TURNS_A_YIELD)
+            relax();
+        else
+            sched_yield(); /* the one we wait for may stand in line for this very CPU */
     }
     /* Sequentially consistent with announce(): either it sees the sleeper, or the kernel sees the
      * new value. */
