@@ -3,7 +3,7 @@
 FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         cmake ninja-build gcc libc6-dev pkg-config libmicrohttpd-dev libuv1-dev libjansson-dev \
-        libopenblas-dev libpcre2-dev libutf8proc-dev \
+        libopenblas-dev libpcre2-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./

@@ -171,7 +171,7 @@ left_running()
 before=$(ours_running | tr '\n' ' ')
 trap 'left_running; drop_fetch' EXIT
 # shellcheck disable=SC2086 # a list
-need_packages $build_packages check clang clang-format shellcheck ca-certificates curl git \
+need_packages $build_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross check clang clang-format shellcheck ca-certificates curl git \
     python3 python3-venv python3-pip
 make_venv
 get_promtool
@@ -187,6 +187,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktra
 PATH=$root/build/venv/bin:$root/build/promtool:$PATH
 
 part lint 300 "$python" tests/lint/lint.py
+part arm64 300 sh tests/lint/arm64.sh
 build release -DOCTET_WERROR=ON
 build release-clang -DOCTET_WERROR=ON
 build asan
