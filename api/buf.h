@@ -1,9 +1,11 @@
 /* buf.h - growable bytes with a maximum given at birth.
  *
  * Owner:   whoever called buf_init().
- * Memory:  one block, freed by buf_done(). data is NUL-terminated whenever len > 0 (the NUL is not
- * in len). Errors:  sticky: the first failure (ST_NOMEM, ST_TOOLONG) is kept in status, later
- * writes do nothing, so that a run of writes is checked once at its end. Threads: one at a time. */
+ * Memory:  one block, freed by buf_done(). data is NUL-terminated whenever len > 0 (the NUL is
+ *          not in len).
+ * Errors:  sticky: the first failure (ST_NOMEM, ST_TOOLONG) is kept in status, later writes do
+ *          nothing, so that a run of writes is checked once at its end.
+ * Threads: one at a time. */
 #ifndef OCTET_API_BUF_H
 #define OCTET_API_BUF_H
 

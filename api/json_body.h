@@ -2,7 +2,8 @@
  *
  * Owner:   the caller owns the object (json_decref).
  * Memory:  bounded by LIMIT_JSON_* and the body's size (at most some 50 times its bytes, for
- * integers). Errors:  ST_INVALID or ST_NOMEM with err filled; a sentence says at which byte.
+ *          integers).
+ * Errors:  ST_INVALID or ST_NOMEM with err filled; a sentence says at which byte.
  * Threads: any, once json_object_seed() was called. */
 #ifndef OCTET_API_JSON_BODY_H
 #define OCTET_API_JSON_BODY_H

@@ -5,7 +5,8 @@
  * Owner:   the caller owns the struct and gives it back with completion_req_done().
  * Memory:  texts and ids are copies; the body may be freed at once.
  * Errors:  ST_INVALID with err filled (the first problem in the order of the text), ST_NOMEM (err
- * filled too: 500). Threads: any, after parse_init(). */
+ *          filled too: 500).
+ * Threads: any, after parse_init(). */
 #ifndef OCTET_API_PARSE_H
 #define OCTET_API_PARSE_H
 

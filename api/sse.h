@@ -1,8 +1,10 @@
 /* sse.h - the three frames a stream is made of, byte for byte: only data lines and comments, never
  * id, event or retry (some clients choke on them).
  *
- * Owner:   the caller's buf. Memory: only what buf grows. Errors: buf's. Threads: no shared state.
- */
+ * Owner:   the caller's buf.
+ * Memory:  only what buf grows.
+ * Errors:  buf's.
+ * Threads: no shared state. */
 #ifndef OCTET_API_SSE_H
 #define OCTET_API_SSE_H
 

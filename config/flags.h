@@ -1,10 +1,13 @@
 /* flags.h - a table of named values, read from `--name value` or `--name=value`; settings and
  * subcommands use it.
  *
- * Owner:   the caller's table (static const) and the caller's plain struct that the values land in.
- * Memory:  nothing is allocated; a FLAG_STRING field borrows the text it was given (argv, usually).
- * Errors:  ST_INVALID with a sentence that names the flag and says what would be right (exit status
- * 2); ST_UNSUPPORTED for a reserved name, which is exit status 2 too. Threads: no shared state. */
+ * Owner:   the caller's table (static const) and the caller's plain struct that the values land
+ *          in.
+ * Memory:  nothing is allocated; a FLAG_STRING field borrows the text it was given (argv,
+ *          usually).
+ * Errors:  ST_INVALID with a sentence that names the flag and says what would be right (exit
+ *          status 2); ST_UNSUPPORTED for a reserved name, which is exit status 2 too.
+ * Threads: no shared state. */
 #ifndef OCTET_CONFIG_FLAGS_H
 #define OCTET_CONFIG_FLAGS_H
 

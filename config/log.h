@@ -1,9 +1,10 @@
 /* log.h - one JSON line an event on stderr: {"ts":…,"level":…,"event":…, then the fields in order}.
  *
  * Owner:   the process; only server/ and tools/ log, never api/ or model/.
- * Memory:  a line is built on the stack (LOG_LINE_BYTES); a text that does not fit is cut, the line
- * stays JSON. Errors:  none reported: a log that can't be written must not stop the work. Threads:
- * any; a line is one write(2), so lines do not mix. */
+ * Memory:  a line is built on the stack (LOG_LINE_BYTES); a text that does not fit is cut, the
+ *          line stays JSON.
+ * Errors:  none reported: a log that can't be written must not stop the work.
+ * Threads: any; a line is one write(2), so lines do not mix. */
 #ifndef OCTET_CONFIG_LOG_H
 #define OCTET_CONFIG_LOG_H
 

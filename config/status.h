@@ -3,7 +3,8 @@
  * Owner:   nobody; plain values.
  * Memory:  struct error is a fixed buffer that the caller owns; nothing is allocated.
  * Errors:  functions return ST_OK or a negative enum status; outputs named ret_* change only on
- * ST_OK. Threads: no shared state. */
+ *          ST_OK.
+ * Threads: no shared state. */
 #ifndef OCTET_CONFIG_STATUS_H
 #define OCTET_CONFIG_STATUS_H
 

@@ -7,24 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/escape.h"
 #include "model/format/gguf.h"
 #include "model/model.h"
 #include "model/net/weights.h"
 #include "model/quant/source.h"
 
-/* A JSON string of bytes that may be anything: what is not printable ASCII is written as \u00XX. */
 static void put_json(FILE *f, const char *s, size_t n)
 {
+    char out[ESCAPE_MAX];
+
     fputc('"', f);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
-            fprintf(f, "\\%c", c);
-        else if (c < ' ' || c >= 127)
-            fprintf(f, "\\u%04x", c);
-        else
-            fputc(c, f);
-    }
+    for (const char *end = s + n; s < end;)
+        fwrite(out, 1, escape_step(&s, end, out), f);
     fputc('"', f);
 }
 
@@ -60,7 +55,7 @@ static void scheme_of(const struct gguf *g, char *buf, size_t len)
     const char *type = t ? gguf_type_name(t->type) : NULL;
 
     if (s.len)
-        snprintf(buf, len, "%.*s", (int)(s.len < 60 ? s.len : 60), s.data);
+        snprintf(buf, len, "%s", gguf_show(s).text);
     else
         snprintf(buf, len, "%s", type ? type : "unknown");
 }
@@ -87,7 +82,7 @@ static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
     struct gguf_str tok = get_str(g, "tokenizer.ggml.model"),
                     pre = get_str(g, "tokenizer.ggml.pre");
     struct row rows[10];
-    char scheme[64];
+    char scheme[sizeof(struct gguf_shown)];
 
     scheme_of(g, scheme, sizeof(scheme));
     fputs("{\"file\":", f);
@@ -128,14 +123,14 @@ static void print_text(FILE *f, const struct gguf *g, const struct hparams *hp,
     struct gguf_str tok = get_str(g, "tokenizer.ggml.model"),
                     pre = get_str(g, "tokenizer.ggml.pre");
     struct row rows[10];
-    char scheme[64];
+    char scheme[sizeof(struct gguf_shown)];
 
     scheme_of(g, scheme, sizeof(scheme));
     fprintf(f, "%-16s %s (%.1f MB)\n", "file", gguf_path(g), (double)gguf_file_bytes(g) / 1e6);
-    fprintf(f, "%-16s %.*s\n%-16s %.*s\n", "name", (int)name.len, name.data, "architecture",
-            (int)arch.len, arch.data);
-    fprintf(f, "%-16s %s\n%-16s %.*s, pre-tokenizer %.*s\n", "scheme", scheme, "tokenizer",
-            (int)tok.len, tok.data, (int)pre.len, pre.data);
+    fprintf(f, "%-16s %s\n%-16s %s\n", "name", gguf_show(name).text, "architecture",
+            gguf_show(arch).text);
+    fprintf(f, "%-16s %s\n%-16s %s, pre-tokenizer %s\n", "scheme", scheme, "tokenizer",
+            gguf_show(tok).text, gguf_show(pre).text);
     fprintf(f, "%-16s %.1f M, %.1f MB of tensors, %.2f bits each\n", "parameters",
             (double)t->params / 1e6, (double)t->weight_bytes / 1e6,
             t->params ? 8.0 * (double)t->weight_bytes / (double)t->params : 0.0);

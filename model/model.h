@@ -5,10 +5,12 @@
  * inside a runner.
  *
  * Owner:   a model may be shared; a runner, its sequences and samplers belong to one thread (the
- * engine's). Memory:  whatever *_open or *_new returned is given back with the matching *_free;
- * NULL is fine there. Errors:  ST_OK or a negative enum status; ret_* change only on ST_OK; err
- * (may be NULL) gets one sentence. Threads: functions that take a const struct model may be called
- * from any thread at once. */
+ *          engine's).
+ * Memory:  whatever *_open or *_new returned is given back with the matching *_free; NULL is fine
+ *          there.
+ * Errors:  ST_OK or a negative enum status; ret_* change only on ST_OK; err (may be NULL) gets
+ *          one sentence.
+ * Threads: functions that take a const struct model may be called from any thread at once. */
 #ifndef OCTET_MODEL_MODEL_H
 #define OCTET_MODEL_MODEL_H
 

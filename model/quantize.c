@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/format/dequant.h"
 #include "model/format/gguf_write.h"
 #include "model/model.h"
 #include "model/net/weights.h"
@@ -145,17 +144,11 @@ static int declare(struct job *j)
 
 static int write_vector(struct job *j, const struct tensor_role *t)
 {
-    const struct gguf_tensor *v = gguf_find(j->g, t->name);
+    float *x = NULL;
+    int r = weights_read_vector(j->g, t->name, t->n, &x, j->err);
 
-    if (v->n_elems != t->n)
-        return error_set(j->err, ST_FORMAT,
-                         "%s: tensor %s has %llu elements, this network needs %zu", gguf_path(j->g),
-                         t->name, (unsigned long long)v->n_elems, t->n);
-    float *x = malloc(t->n * sizeof(*x));
-    if (!x)
-        return error_set(j->err, ST_NOMEM, "out of memory for %s", t->name);
-    dequant_row(v->type, v->data, x, t->n);
-    int r = gguf_write_data(j->out, x, t->n * sizeof(*x), j->err);
+    if (r == ST_OK)
+        r = gguf_write_data(j->out, x, t->n * sizeof(*x), j->err);
     free(x);
     return r;
 }
@@ -259,20 +252,9 @@ static int write_all(struct job *j)
 static int open_input(struct job *j)
 {
     const struct gguf_opts go = {0};
-    const struct gguf_tensor *t;
     int r = gguf_open(j->opts->in, &go, &j->g, j->err);
 
-    if (r == ST_OK)
-        r = hparams_read(j->g, &j->hp, j->err);
-    if (r != ST_OK)
-        return r;
-    t = gguf_find(j->g, "token_embd.weight");
-    t = t ? t : gguf_find(j->g, "token_embd.octet_q");
-    if (!t || t->dims[1] == 0 || t->dims[1] > UINT32_MAX)
-        return error_set(j->err, ST_FORMAT, "%s: the tensor token_embd.weight is missing",
-                         j->opts->in);
-    j->hp.n_vocab = (uint32_t)t->dims[1];
-    return weights_check_names(j->g, &j->hp, j->err);
+    return r == ST_OK ? weights_read_shape(j->g, &j->hp, j->err) : r;
 }
 
 int model_quantize(const struct model_quantize_opts *opts, struct model_quantize_report *ret_report,

@@ -3,9 +3,11 @@
  *
  * Owner:   the loop starts and stops it; what goes on inside is the engine thread's.
  * Memory:  engine_start() .. engine_free(). Requests are lent to it and come home through the
- * outbox. Errors:  loading that fails is an event with a sentence; a step that fails ends its
- * requests with 500, never the process. Threads: engine_submit(), engine_cut() and taking from the
- * outbox: the loop. Idle, the thread sleeps on its inbox's condition: zero CPU. */
+ *          outbox.
+ * Errors:  loading that fails is an event with a sentence; a step that fails ends its requests
+ *          with 500, never the process.
+ * Threads: engine_submit(), engine_cut() and taking from the outbox: the loop. Idle, the thread
+ *          sleeps on its inbox's condition: zero CPU. */
 #ifndef OCTET_SERVER_ENGINE_H
 #define OCTET_SERVER_ENGINE_H
 

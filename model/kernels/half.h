@@ -1,6 +1,7 @@
 /* half.h - f16 → f32 in plain C, inline for the kernels. Exact; NaN stays NaN.
  *
- * The conversion that rounds (f32 → f16) is model/format/dequant.h's. */
+ * A twin of f16_to_f32() of model/format/dequant.h, on purpose: kernels know nothing of files. The
+ * conversion that rounds (f32 → f16) is there alone. */
 #ifndef OCTET_MODEL_KERNELS_HALF_H
 #define OCTET_MODEL_KERNELS_HALF_H
 

@@ -2,12 +2,15 @@
  * every layer and head.
  *
  * Owner:   the engine's thread lends and takes back; during a step the compute threads write and
- * read disjoint or barrier-separated positions. Memory:  one lazily touched mapping sized at open;
- * page tables grow with their sequences. Errors:  ST_FULL is expected under load. ST_NOMEM,
- * ST_TOOLONG. Layout of one head in one layer of a page, chosen so that the integer products read
- * it directly: INT8   k u8 (value + 128) [KV_BLOCK/16][dk/4][16][4], v s8 [KV_BLOCK/4][dv][4], then
- * f32 scales of k and v float  k [d][KV_BLOCK], v [KV_BLOCK][dv], f16 or f32 dk is d rounded up to
- * 4, dv to 16; the padding is zeros. */
+ *          read disjoint or barrier-separated positions.
+ * Memory:  one lazily touched mapping sized at open; page tables grow with their sequences.
+ * Errors:  ST_FULL is expected under load. ST_NOMEM, ST_TOOLONG.
+ *
+ * Layout of one head in one layer of a page, chosen so that the integer products read it directly:
+ *   INT8   k u8 (value + 128) [KV_BLOCK/16][dk/4][16][4], v s8 [KV_BLOCK/4][dv][4],
+ *          then f32 scales of k and of v, [KV_BLOCK] each
+ *   float  k [d][KV_BLOCK], v [KV_BLOCK][dv], f16 or f32
+ * dk is d rounded up to 4, dv to 16; the padding is zeros. */
 #ifndef OCTET_MODEL_NET_KV_H
 #define OCTET_MODEL_NET_KV_H
 

@@ -2,8 +2,8 @@
  * model.h.
  *
  * Owner:   the engine's thread; inside a step, the pool's workers write disjoint parts between
- * barriers. Memory:  all scratch is allocated at open for max_rows rows; a step allocates nothing.
- */
+ *          barriers.
+ * Memory:  all scratch is allocated at open for max_rows rows; a step allocates nothing. */
 #ifndef OCTET_MODEL_NET_RUNNER_H
 #define OCTET_MODEL_NET_RUNNER_H
 

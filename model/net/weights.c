@@ -1,5 +1,6 @@
 #include "model/net/weights.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +100,7 @@ static int check_roles(const struct gguf *g, const struct hparams *hp, bool *see
     return ST_OK;
 }
 
-int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
+static int check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
 {
     bool *seen = calloc(gguf_n_tensors(g) + 1, sizeof(*seen));
     int r = seen ? check_roles(g, hp, seen, err) : error_set(err, ST_NOMEM, "out of memory");
@@ -112,6 +113,61 @@ int weights_check_names(const struct gguf *g, const struct hparams *hp, struct e
                           gguf_path(g), gguf_show(gguf_tensor_at(g, i)->name).text, hp->arch);
     free(seen);
     return r;
+}
+
+/* Tokens are rows of the embedding; a file that quantizes it has it in octet's form. */
+static int read_vocab(const struct gguf *g, struct hparams *hp, struct error *err)
+{
+    const struct gguf_tensor *t = gguf_find(g, "token_embd.weight");
+
+    if (!t)
+        t = gguf_find(g, "token_embd.octet_q");
+    if (!t)
+        return error_set(err, ST_FORMAT, "%s: the tensor token_embd.weight is missing",
+                         gguf_path(g));
+    if (t->dims[1] > LIMIT_VOCAB)
+        return error_set(err, ST_FORMAT, "%s: %llu tokens, at most %u are allowed", gguf_path(g),
+                         (unsigned long long)t->dims[1], LIMIT_VOCAB);
+    hp->n_vocab = (uint32_t)t->dims[1];
+    return ST_OK;
+}
+
+int weights_read_shape(const struct gguf *g, struct hparams *ret_hp, struct error *err)
+{
+    struct hparams hp;
+    int r = hparams_read(g, &hp, err);
+
+    if (r == ST_OK)
+        r = read_vocab(g, &hp, err);
+    if (r == ST_OK)
+        r = check_names(g, &hp, err);
+    if (r == ST_OK)
+        *ret_hp = hp;
+    return r;
+}
+
+int weights_read_vector(const struct gguf *g, const char *name, size_t n, float **ret_vector,
+                        struct error *err)
+{
+    const struct gguf_tensor *t = gguf_find(g, name);
+
+    if (!t)
+        return error_set(err, ST_NOTFOUND, "%s: the tensor %s is missing", gguf_path(g), name);
+    if (t->n_elems != n || t->dims[0] != n)
+        return error_set(err, ST_FORMAT, "%s: tensor %s has %llu elements, this network needs %zu",
+                         gguf_path(g), name, (unsigned long long)t->n_elems, n);
+    float *v = malloc(n * sizeof(*v));
+    if (!v)
+        return error_set(err, ST_NOMEM, "out of memory for %s", name);
+    dequant_row(t->type, t->data, v, n);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i])) {
+            free(v);
+            return error_set(err, ST_FORMAT, "%s: tensor %s holds a NaN or an infinity",
+                             gguf_path(g), name);
+        }
+    *ret_vector = v;
+    return ST_OK;
 }
 
 /* ---- loading ---- */
@@ -129,27 +185,10 @@ struct loader {
 
 static int load_vector(struct loader *ld, const char *name, size_t n, float **ret)
 {
-    const struct gguf_tensor *t = gguf_find(ld->g, name);
-
-    if (!t)
+    if (!gguf_find(ld->g, name))
         return ST_NOTFOUND;
-    if (t->n_elems != n || t->dims[0] != n)
-        return error_set(ld->err, ST_FORMAT,
-                         "%s: tensor %s has %llu elements, this network needs %zu",
-                         gguf_path(ld->g), name, (unsigned long long)t->n_elems, n);
-    float *v = malloc(n * sizeof(*v));
-    if (!v)
-        return error_set(ld->err, ST_NOMEM, "out of memory for %s", name);
-    dequant_row(t->type, t->data, v, n);
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(v[i])) {
-            free(v);
-            return error_set(ld->err, ST_FORMAT, "%s: tensor %s holds a NaN or an infinity",
-                             gguf_path(ld->g), name);
-        }
     ld->w->n_params += n;
-    *ret = v;
-    return ST_OK;
+    return weights_read_vector(ld->g, name, n, ret, ld->err);
 }
 
 static int spec_of(struct loader *ld, const char *name, size_t k, int role, struct quant_spec *ret)
@@ -209,6 +248,8 @@ out:
     return r;
 }
 
+enum { PARTS_MAX = 3 }; /* q, k and v */
+
 struct part {
     char name[64];
     size_t n;
@@ -235,30 +276,26 @@ static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_
 static int load_linear(struct loader *ld, struct linear *l, const struct part *parts,
                        size_t n_parts, size_t k, bool online)
 {
-    struct quant_spec first = {0}, spec;
+    struct quant_spec spec[PARTS_MAX];
     size_t n = 0, at = 0;
     int r = ST_OK;
 
+    assert(n_parts <= PARTS_MAX);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
-        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec);
-        if (r == ST_OK && i &&
-            (spec.bits != first.bits || spec.group != first.group ||
-             spec.block_in != first.block_in))
+        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec[i]);
+        if (r == ST_OK && (spec[i].bits != spec[0].bits || spec[i].group != spec[0].group ||
+                           spec[i].block_in != spec[0].block_in))
             r = error_set(ld->err, ST_UNSUPPORTED,
                           "%s: %s and %s read the same input in different schemes: not built",
                           gguf_path(ld->g), parts[0].name, parts[i].name);
-        if (i == 0)
-            first = spec;
         n += parts[i].n;
     }
     if (r != ST_OK)
         return r;
-    struct linear_desc desc = desc_of(&first, n, k, online);
+    struct linear_desc desc = desc_of(&spec[0], n, k, online);
     r = linear_open(l, &desc, parts[0].name, ld->err);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
-        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec);
-        if (r == ST_OK)
-            r = load_rows(ld, l, at, parts[i].name, parts[i].n, k, &spec);
+        r = load_rows(ld, l, at, parts[i].name, parts[i].n, k, &spec[i]);
         at += parts[i].n;
     }
     ld->w->bytes += linear_bytes(l);
@@ -392,30 +429,12 @@ static int load_freqs(struct loader *ld)
     return r == ST_NOTFOUND ? ST_OK : r;
 }
 
-/* Tokens are rows of the embedding; a file that quantizes it has it in octet's form. */
-static int read_vocab(const struct gguf *g, struct hparams *hp, struct error *err)
-{
-    const struct gguf_tensor *t = gguf_find(g, "token_embd.weight");
-
-    if (!t)
-        t = gguf_find(g, "token_embd.octet_q");
-    if (!t)
-        return error_set(err, ST_FORMAT, "%s: the tensor token_embd.weight is missing",
-                         gguf_path(g));
-    if (t->dims[1] > LIMIT_VOCAB)
-        return error_set(err, ST_FORMAT, "%s: %llu tokens, at most %u are allowed", gguf_path(g),
-                         (unsigned long long)t->dims[1], LIMIT_VOCAB);
-    hp->n_vocab = (uint32_t)t->dims[1];
-    return ST_OK;
-}
-
-static int count_params(struct loader *ld)
+static void count_params(struct loader *ld)
 {
     struct tensor_role role;
     for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++)
         if (role.k && source_exists(ld->g, role.name))
             ld->w->n_params += (uint64_t)role.n * role.k;
-    return ST_OK;
 }
 
 int weights_load(const struct gguf *g, enum model_precision precision,
@@ -427,11 +446,7 @@ int weights_load(const struct gguf *g, enum model_precision precision,
     struct part embed = {"token_embd.weight", 0, QUANT_PLAIN},
                 head = {"output.weight", 0, QUANT_PLAIN};
 
-    int r = hparams_read(g, &w.hp, err);
-    if (r == ST_OK)
-        r = read_vocab(g, &w.hp, err);
-    if (r == ST_OK)
-        r = weights_check_names(g, &w.hp, err);
+    int r = weights_read_shape(g, &w.hp, err);
     if (r == ST_OK && precision == MODEL_FP32)
         r = blas_open(err);
     if (r != ST_OK)

@@ -48,7 +48,12 @@ struct tensor_role {
     bool optional;
 };
 bool weights_tensor_at(const struct hparams *hp, size_t i, struct tensor_role *ret_role);
-/* Every tensor of the file is one of those, and those that must be there are. */
-int weights_check_names(const struct gguf *g, const struct hparams *hp, struct error *err);
+/* The numbers of the network and its vocabulary; every tensor of the file is one of those above, and
+ * those that must be there are. */
+int weights_read_shape(const struct gguf *g, struct hparams *ret_hp, struct error *err);
+/* A vector of n as floats, which the caller frees. ST_NOTFOUND; ST_FORMAT for another length, NaN or
+ * infinity. */
+int weights_read_vector(const struct gguf *g, const char *name, size_t n, float **ret_vector,
+                        struct error *err);
 
 #endif

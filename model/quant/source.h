@@ -6,10 +6,10 @@
  * loading give the same bytes.
  *
  * Owner:   one thread at a time (rows go through the source's scratch).
- * Memory:  scratch of a few rows; a v matrix whose head rotation changes is held whole as f32 while
- * open. Errors:  at open: ST_NOTFOUND (no such tensor), ST_FORMAT (shape), ST_UNSUPPORTED,
- * ST_NOMEM. Rows: ST_FORMAT for NaN, infinity or a scale that f16 cannot hold, naming the tensor.
- */
+ * Memory:  scratch of a few rows; a v matrix whose head rotation changes is held whole as f32
+ *          while open.
+ * Errors:  at open: ST_NOTFOUND (no such tensor), ST_FORMAT (shape), ST_UNSUPPORTED, ST_NOMEM.
+ *          Rows: ST_FORMAT for NaN, infinity or a scale that f16 cannot hold, naming the tensor. */
 #ifndef OCTET_MODEL_QUANT_SOURCE_H
 #define OCTET_MODEL_QUANT_SOURCE_H
 

@@ -3,8 +3,9 @@
  * Owner:   immutable after bpe_open; struct bpe_scratch belongs to one call.
  * Memory:  a table of the merges; the vocabulary is borrowed and must outlive it.
  * Errors:  ST_FORMAT, ST_UNSUPPORTED, ST_NOMEM with a sentence at open; ST_NOMEM, ST_INTERNAL
- * later. Threads: any thread may encode at once, each with its own scratch. Source:  Sennrich et
- * al. 2016 (merges), Radford et al. 2019 (over bytes). */
+ *          later.
+ * Threads: any thread may encode at once, each with its own scratch.
+ * Source:  Sennrich et al. 2016 (merges), Radford et al. 2019 (over bytes). */
 #ifndef OCTET_MODEL_TEXT_BPE_H
 #define OCTET_MODEL_TEXT_BPE_H
 

@@ -13,10 +13,11 @@
  *
  * Owner:   one sequence's thread.
  * Memory:  copies of the stop strings and one buffer, sized at detok_new: nothing is allocated
- * later. Errors:  detok_new: ST_NOMEM; ST_INVALID for more than LIMIT_STOP_STRINGS stops, and for
- * one that is empty, longer than LIMIT_STOP_BYTES or not UTF-8. detok_push: ST_INVALID for an id
- * outside the vocabulary.  The other functions are declared in model.h. Cost:    each byte is
- * looked at once for each stop string. */
+ *          later.
+ * Errors:  detok_new: ST_NOMEM; ST_INVALID for more than LIMIT_STOP_STRINGS stops, and for one
+ *          that is empty, longer than LIMIT_STOP_BYTES or not UTF-8. detok_push: ST_INVALID for
+ *          an id outside the vocabulary.  The other functions are declared in model.h.
+ * Cost:    each byte is looked at once for each stop string. */
 #ifndef OCTET_MODEL_TEXT_DETOK_H
 #define OCTET_MODEL_TEXT_DETOK_H
 

@@ -15,11 +15,12 @@
  * unknown token, which is nothing. No Unicode normalization: GGUF does not say which.
  *
  * Owner:   immutable after open; any thread may tokenize at once (scratch is per call).
- * Memory:  everything needed is copied out of the file, so the map may be closed. Scratch: up to 50
- * bytes for each byte of the longest piece (byte-level) or of the text (SentencePiece). Errors:
- * ST_FORMAT/ST_UNSUPPORTED at open, naming the key; later ST_NOMEM, ST_TOOLONG (512 MiB),
- * ST_INVALID (BOS where there is none), ST_INTERNAL (PCRE2 gave up on a pattern). Cost:    merging
- * is O(n log n). */
+ * Memory:  everything needed is copied out of the file, so the map may be closed. Scratch: up to
+ *          50 bytes for each byte of the longest piece (byte-level) or of the text
+ *          (SentencePiece).
+ * Errors:  ST_FORMAT/ST_UNSUPPORTED at open, naming the key; later ST_NOMEM, ST_TOOLONG (512
+ *          MiB), ST_INVALID (BOS where there is none), ST_INTERNAL (PCRE2 gave up on a pattern).
+ * Cost:    merging is O(n log n). */
 #ifndef OCTET_MODEL_TEXT_TOKENIZER_H
 #define OCTET_MODEL_TEXT_TOKENIZER_H
 

@@ -1,10 +1,10 @@
 /* Attention over blocks: equal in every set, close to softmax in doubles, untouched by what lies
  * beyond a query's last position (stale pages hold other texts). */
-#include <check.h>
 #include <math.h>
 
 #include "kernels/guard.h"
 #include "model/kernels/kernels.h"
+#include "unit/suite.h"
 
 enum { BLOCKS = 3, QUERIES = 7 };
 
@@ -212,17 +212,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("attention");
-    TCase *t = tcase_create("blocks");
-    SRunner *r = srunner_create(s);
-
-    tcase_set_timeout(t, 300);
-    tcase_add_test(t, integer_heads);
-    tcase_add_test(t, float_heads);
-    tcase_add_test(t, stale_positions_do_not_matter);
-    suite_add_tcase(s, t);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    const TTest *const tests[] = {integer_heads, float_heads, stale_positions_do_not_matter, NULL};
+    return suite_run("attention", tests, 300);
 }

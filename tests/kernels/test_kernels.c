@@ -1,11 +1,11 @@
 /* The float kernels: every set equals generic bit for bit, stays in its buffers, and is right by
  * double arithmetic. */
-#include <check.h>
 #include <float.h>
 #include <math.h>
 
 #include "kernels/guard.h"
 #include "model/kernels/kernels.h"
+#include "unit/suite.h"
 
 static const size_t lengths[] = {1,  2,  3,  4,  8,  12, 15,  16,  17,   31,  32,
                                  33, 48, 63, 64, 65, 96, 100, 576, 1000, 1536};
@@ -295,23 +295,15 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("kernels");
-    TCase *t = tcase_create("float");
-    SRunner *r = srunner_create(s);
-
-    tcase_set_timeout(t, 120);
-    tcase_add_test(t, norm_is_equal_and_right);
-    tcase_add_test(t, hadamard_is_equal_orthonormal_and_its_own_inverse);
-    tcase_add_test(t, quantize_is_equal_and_within_half_a_step);
-    tcase_add_test(t, quantize_keeps_broken_values_visible);
-    tcase_add_test(t, silu_is_equal_and_right);
-    tcase_add_test(t, rope_is_equal_and_turns_pairs);
-    tcase_add_test(t, argmax_finds_the_first_largest_and_sees_broken_rows);
-    tcase_add_test(t, exp_sum_is_equal_and_right);
-    tcase_add_test(t, sets_are_found_by_name);
-    suite_add_tcase(s, t);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    const TTest *const tests[] = {norm_is_equal_and_right,
+                                  hadamard_is_equal_orthonormal_and_its_own_inverse,
+                                  quantize_is_equal_and_within_half_a_step,
+                                  quantize_keeps_broken_values_visible,
+                                  silu_is_equal_and_right,
+                                  rope_is_equal_and_turns_pairs,
+                                  argmax_finds_the_first_largest_and_sees_broken_rows,
+                                  exp_sum_is_equal_and_right,
+                                  sets_are_found_by_name,
+                                  NULL};
+    return suite_run("kernels", tests, 120);
 }

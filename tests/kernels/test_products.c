@@ -1,11 +1,11 @@
 /* The INT8 product: right by 64-bit integers and doubles, equal in every set, row by row whatever
  * the batch. */
-#include <check.h>
 #include <math.h>
 
 #include "kernels/guard.h"
 #include "model/kernels/half.h"
 #include "model/kernels/kernels.h"
+#include "unit/suite.h"
 
 struct problem {
     struct guarded w, q, scale, comp;
@@ -152,16 +152,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("products");
-    TCase *t = tcase_create("int8");
-    SRunner *r = srunner_create(s);
-
-    tcase_set_timeout(t, 300);
-    tcase_add_test(t, every_set_equals_generic);
-    tcase_add_test(t, zero_rows_write_nothing);
-    suite_add_tcase(s, t);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    const TTest *const tests[] = {every_set_equals_generic, zero_rows_write_nothing, NULL};
+    return suite_run("products", tests, 300);
 }

@@ -7,7 +7,7 @@
 
 #include "api/parse.h"
 #include "config/limits.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static struct completion_req req;
 static struct api_error err;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "config/limits.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static const char *str(json_t *object, const char *key)
 {

@@ -6,7 +6,7 @@
 #include "api/error.h"
 #include "api/parse.h"
 #include "api/render.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 START_TEST(grows_to_its_maximum_and_not_beyond)
 {

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static struct buf buf;
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 /* Byte for byte: clients split at "\n\n" and some choke on anything else. */
 START_TEST(frames)

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static char root[64];
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static size_t quote(const char *bytes, size_t len, char *out)
 {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 struct values {
     const char *file;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static json_t *line_of(int64_t ms, const char *event, const struct log_field *fields)
 {

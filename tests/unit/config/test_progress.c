@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static char text[256];
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "config/limits.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 static struct settings got;
 static enum flags_action action;

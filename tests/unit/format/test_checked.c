@@ -1,6 +1,6 @@
-#include <check.h>
 
 #include "model/format/checked.h"
+#include "unit/suite.h"
 
 START_TEST(sums_and_products_that_overflow)
 {
@@ -34,17 +34,4 @@ START_TEST(a_cursor_stays_inside)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("checked");
-    TCase *tc = tcase_create("checked");
-
-    tcase_add_test(tc, sums_and_products_that_overflow);
-    tcase_add_test(tc, a_cursor_stays_inside);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("checked", sums_and_products_that_overflow, a_cursor_stays_inside)

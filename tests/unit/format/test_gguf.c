@@ -1,11 +1,11 @@
 /* Good files: what another writer (the Python package gguf, golden.gguf) and the builder put in
  * comes out. */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gguf_build.h"
+#include "unit/suite.h"
 
 static struct error err;
 
@@ -288,27 +288,8 @@ START_TEST(shown_strings_are_printable_and_short)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("gguf");
-    TCase *tc = tcase_create("gguf");
-
-    tcase_add_test(tc, facts_of_a_file);
-    tcase_add_test(tc, integers_convert_if_they_fit);
-    tcase_add_test(tc, floats_bools_and_strings);
-    tcase_add_test(tc, arrays_of_each_kind);
-    tcase_add_test(tc, wide_integers_in_arrays_saturate);
-    tcase_add_test(tc, an_empty_array_fits_any_kind);
-    tcase_add_test(tc, floats_beyond_f32_are_refused);
-    tcase_add_test(tc, version_2_and_3_and_no_options);
-    tcase_add_test(tc, alignment_moves_the_data);
-    tcase_add_test(tc, vocab_only_asks_nothing_of_the_data);
-    tcase_add_test(tc, types_know_their_size);
-    tcase_add_test(tc, shown_strings_are_printable_and_short);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("gguf", facts_of_a_file, integers_convert_if_they_fit, floats_bools_and_strings,
+          arrays_of_each_kind, wide_integers_in_arrays_saturate, an_empty_array_fits_any_kind,
+          floats_beyond_f32_are_refused, version_2_and_3_and_no_options, alignment_moves_the_data,
+          vocab_only_asks_nothing_of_the_data, types_know_their_size,
+          shown_strings_are_printable_and_short)

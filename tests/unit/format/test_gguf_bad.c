@@ -1,5 +1,4 @@
 /* Bad files: each is refused with the right status and one sentence that names what and where. */
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 
 #include "config/limits.h"
 #include "gguf_build.h"
+#include "unit/suite.h"
 
 static struct build b;
 
@@ -411,38 +411,30 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("gguf_bad");
-    TCase *tc = tcase_create("gguf_bad");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, empty_file);
-    tcase_add_test(tc, wrong_magic);
-    tcase_add_test(tc, big_endian);
-    tcase_add_test(tc, unknown_version);
-    tcase_add_test(tc, counts_near_2_64);
-    tcase_add_test(tc, string_lengths_near_2_64);
-    tcase_add_test(tc, array_lengths_near_2_64);
-    tcase_add_test(tc, names_that_are_none);
-    tcase_add_test(tc, value_types);
-    tcase_add_test(tc, duplicates);
-    tcase_add_test(tc, alignments_that_are_none);
-    tcase_add_test(tc, several_parts);
-    tcase_add_test(tc, zero_and_huge_dims);
-    tcase_add_test(tc, too_few_or_many_dims);
-    tcase_add_test(tc, tensor_types);
-    tcase_add_test(tc, tensor_beyond_the_end);
-    tcase_add_test(tc, overlapping_tensors);
-    tcase_add_test(tc, names_from_the_file_are_shown_safely);
-    tcase_add_test(tc, truncated_at_every_byte);
-    tcase_add_test(tc, mutated_at_every_byte);
-    tcase_add_test(tc, not_a_file);
-    tcase_add_test(tc, a_pipe_does_not_hang);
-    tcase_add_test(tc, an_empty_file_on_disk);
-    tcase_add_test(tc, no_permission);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const TTest *const tests[] = {empty_file,
+                                  wrong_magic,
+                                  big_endian,
+                                  unknown_version,
+                                  counts_near_2_64,
+                                  string_lengths_near_2_64,
+                                  array_lengths_near_2_64,
+                                  names_that_are_none,
+                                  value_types,
+                                  duplicates,
+                                  alignments_that_are_none,
+                                  several_parts,
+                                  zero_and_huge_dims,
+                                  too_few_or_many_dims,
+                                  tensor_types,
+                                  tensor_beyond_the_end,
+                                  overlapping_tensors,
+                                  names_from_the_file_are_shown_safely,
+                                  truncated_at_every_byte,
+                                  mutated_at_every_byte,
+                                  not_a_file,
+                                  a_pipe_does_not_hang,
+                                  an_empty_file_on_disk,
+                                  no_permission,
+                                  NULL};
+    return suite_run("gguf_bad", tests, 120);
 }

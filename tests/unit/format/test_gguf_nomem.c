@@ -1,6 +1,5 @@
 /* The n-th allocation fails, for every n: a status, a sentence, no leak (the sanitizer watches).
  * The linker sends the allocations of this program here (CMakeLists.txt: --wrap). */
-#include <check.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,42 +7,8 @@
 
 #include "gguf_build.h"
 #include "model/format/gguf_write.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *text);
-
-static int countdown; /* 0: nothing fails */
-
-static bool fails(void)
-{
-    return countdown > 0 && --countdown == 0;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    return fails() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails() ? NULL : __real_realloc(p, n);
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return fails() ? NULL : __real_strdup(text);
-}
+#include "unit/suite.h"
+#include "unit/nomem.h"
 
 START_TEST(opening)
 {
@@ -111,17 +76,4 @@ START_TEST(writing)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("gguf_nomem");
-    TCase *tc = tcase_create("gguf_nomem");
-
-    tcase_add_test(tc, opening);
-    tcase_add_test(tc, writing);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("gguf_nomem", opening, writing)

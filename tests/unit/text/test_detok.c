@@ -1,7 +1,7 @@
 /* detok: whole characters, U+FFFD, stop strings, however the text is cut into tokens. */
 #include "model/text/detok.h"
 #include "model/text/utf8.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
 
 #define EMOJI "\xf0\x9f\x98\x80"

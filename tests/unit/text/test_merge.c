@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "model/text/merge.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 #define N_IDS 12
 

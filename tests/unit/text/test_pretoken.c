@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "model/text/pretoken.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 
 struct cut {
     char text[512];

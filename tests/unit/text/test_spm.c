@@ -1,5 +1,5 @@
 /* spm: SentencePiece vocabularies, their space prefix, byte fallback and unknown token. */
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
 
 #define WM "\xe2\x96\x81" /* a space in a piece's name */

@@ -1,6 +1,6 @@
 /* The ids that llama.cpp gives for the texts in golden/, under a tiny vocabulary of each kind that
  * octet reads. Made by tests/oracle/tokenizer/make_golden.py. */
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
 
 #define GOLDEN "tests/unit/text/golden/"

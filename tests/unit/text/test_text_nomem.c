@@ -2,44 +2,9 @@
  * watches). The linker sends this program's allocations here (CMakeLists.txt: --wrap). PCRE2's own
  * are not among them; they are made through the same checks. */
 #include "model/text/detok.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *text);
-
-static int countdown; /* 0: nothing fails */
-
-static bool fails(void)
-{
-    return countdown > 0 && --countdown == 0;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    return fails() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails() ? NULL : __real_realloc(p, n);
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return fails() ? NULL : __real_strdup(text);
-}
+#include "unit/nomem.h"
 
 static void put_sample(struct vocab_file *f, bool bytes)
 {

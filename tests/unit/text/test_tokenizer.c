@@ -1,5 +1,5 @@
 /* tokenizer: byte-level vocabularies, special tokens, BOS, and the bytes that come back. */
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
 
 #define SP "\xc4\xa0"     /* a space in a byte-level name */

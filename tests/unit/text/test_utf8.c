@@ -6,7 +6,7 @@
 
 #include "model/text/alphabet.h"
 #include "model/text/utf8.h"
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/vocab_build.h"
 
 static size_t encode(uint32_t c, char *to)

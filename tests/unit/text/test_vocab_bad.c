@@ -1,6 +1,6 @@
 /* tokenizer_open on files that are wrong: the right status, and a sentence that names file and key.
  */
-#include "unit/config/run_suite.h"
+#include "unit/suite.h"
 #include "unit/text/show.h"
 
 static void check_bad(struct vocab_file *f, int status, const char *named)

@@ -1,10 +1,10 @@
 /* The arithmetic of `octet eval` against numpy in float64 (eval_stats_numbers.py). */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "tools/eval_stats.h"
 #include "unit/tools/eval_stats_numbers.h"
+#include "unit/suite.h"
 
 #define TOLERANCE 2e-6 /* of a log probability: floats carry the terms of its sums */
 
@@ -164,24 +164,6 @@ START_TEST(a_nan_shows)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("eval_stats");
-    TCase *all = tcase_create("all");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    suite_add_tcase(suite, all);
-    tcase_add_test(all, rows_equal_numpy);
-    tcase_add_test(all, summary_equals_numpy);
-    tcase_add_test(all, median_of_an_even_count_is_between);
-    tcase_add_test(all, one_score_has_no_error);
-    tcase_add_test(all, equal_rows_diverge_by_nothing);
-    tcase_add_test(all, extremes);
-    tcase_add_test(all, every_length);
-    tcase_add_test(all, a_nan_shows);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE("eval_stats", rows_equal_numpy, summary_equals_numpy, median_of_an_even_count_is_between,
+          one_score_has_no_error, equal_rows_diverge_by_nothing, extremes, every_length,
+          a_nan_shows)
