@@ -1,5 +1,6 @@
 """Files that are sound GGUF but not a network that is built: refused by name, by octet and by octetd."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -130,6 +131,20 @@ def test_every_tiny_model_runs_and_quantizes(base, tmp_path):
     ask = ["--prompt", "the cat sat on", "--max-tokens", 12, "--temperature", 0, "--ignore-eos"]
     texts = {octet("generate", "--model", f, *ask).stdout for f in ([made] if base == "type-q8_0" else [source, made])}
     assert len(texts) == 1 and texts.pop().strip()
+
+
+def test_quantize_refuses_broken_vectors(tmp_path):
+    how, words = BAD["infinite norm"]
+    said = refused(1, "quantize", variant(tmp_path / "bad.gguf", **how), tmp_path / "out.gguf")
+    for word in ["bad.gguf", *words]:
+        assert word in said, said
+    assert not list(tmp_path.glob("out.gguf*"))
+
+
+def test_info_shows_names_as_they_are(tmp_path):
+    path = variant(tmp_path / "tiny.gguf", keys={"general.name": 'Café "モデル"\n\x1b[31m'})
+    assert json.loads(octet("info", "--json", path).stdout)["name"] == 'Café "モデル"\n\x1b[31m'
+    assert b"\x1b" not in octet("info", path).stdout  # a terminal is not the file's to command
 
 
 def test_a_kernel_set_that_is_not_there_is_a_wrong_setting(tmp_path):
