@@ -159,6 +159,21 @@ void runner_seq_free(struct runner *runner, uint32_t seq); /* its pages go back 
  * ST_TOOLONG beyond n_ctx. */
 int runner_seq_reserve(struct runner *runner, uint32_t seq, uint32_t n_tokens);
 
+/* Prefix cache. Pages whose tokens are known stay findable after their sequence is gone, until
+ * their room is needed (least recently used first), and are lent to sequences that begin alike.
+ * tenant: only pages published under the same number are found, so that one tenant's timing says
+ * nothing of another's texts.
+ *
+ * attach: give an empty sequence what is stored of ids[0 .. n): at most n - 1 positions, as the
+ * last row has to run. Whole pages are shared; of a page that begins alike a copy is made (none
+ * free: left out). Returns the positions that are stored now; they count as reserved. */
+uint32_t runner_seq_attach(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
+                           uint32_t n);
+/* ids[0 .. n) are stored in seq: its whole pages may be found from now on. With last, nothing more
+ * is written to it, and its part of a page may be found too. */
+void runner_seq_publish(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
+                        uint32_t n, bool last);
+
 /* One row of a step: token at position pos of its sequence. Rows of one sequence are neighbours,
  * positions ascending by one and following on what earlier steps stored. */
 struct batch_row {
@@ -179,6 +194,32 @@ const float *runner_logits(const struct runner *runner, size_t row);
 void runner_parallel(struct runner *runner,
                      void (*fn)(void *arg, unsigned worker, unsigned n_workers), void *arg);
 
+/* Where compute threads spend their time, for `octet bench engine --profile`. Off at first: a clock
+ * read costs about as much as a small row. */
+enum runner_part {
+    PART_EMBED,   /* lookup, angles */
+    PART_PREPARE, /* norm, Hadamard, quantization of what a product reads */
+    PART_QKV,     /* the products */
+    PART_O,
+    PART_GATE_UP,
+    PART_DOWN,
+    PART_HEAD,
+    PART_STORE,     /* RoPE, keys and values into the cache */
+    PART_ATTENTION, /* scores, softmax, weighted values */
+    PART_ACTIVATE,  /* SwiGLU */
+    PART_SAMPLE,
+    PART_WAIT, /* barriers, and workers that have nothing to do */
+    RUNNER_PARTS
+};
+const char *runner_part_name(enum runner_part part); /* "embed", ... "wait" */
+struct runner_profile {
+    double seconds[RUNNER_PARTS];      /* summed over compute threads */
+    double product_macs[RUNNER_PARTS]; /* multiply-adds of the products among them */
+};
+/* Zero it and start (on) or stop. */
+void runner_profile_set(struct runner *runner, bool on);
+void runner_profile_get(const struct runner *runner, struct runner_profile *ret_profile);
+
 /* ---- sampling ---- */
 
 struct sampler_opts {
@@ -195,12 +236,21 @@ void sampler_free(struct sampler *sampler);
 /* Tell it a token of the prompt (sampled ones it knows by itself). */
 int sampler_accept(struct sampler *sampler, int32_t id);
 
-/* Draw a token for each job, in parallel. Same sampler, same logits, same draw number: same id, on
- * any machine. */
+/* Draw for each job, in parallel. Same sampler, same logits, same draw number: same id, on any
+ * machine.
+ *
+ * A job may carry a draft: tokens guessed to come next, which the step has run as the rows after
+ * its own. Then logits is n_draft + 1 rows of n_vocab one after another, and draws go on as long as
+ * the last one equals the guess: exactly the ids (and the sampler's state) that one step a token
+ * would have given (Leviathan et al. 2023 with a guess that is a certainty). */
+enum { MODEL_MAX_DRAFT = 15 };
 struct sample_job {
     struct sampler *sampler;
     const float *logits;
-    int32_t id; /* out */
+    const int32_t *draft; /* [n_draft]; NULL if 0 */
+    uint32_t n_draft;
+    int32_t id[MODEL_MAX_DRAFT + 1]; /* out: what was drawn */
+    uint32_t n_ids;                  /* out: 1 .. n_draft + 1; the last is not stored yet */
     int status; /* out: ST_INTERNAL if the logits hold a NaN or nothing is left to draw from */
 };
 void runner_sample(struct runner *runner, struct sample_job *jobs, size_t n_jobs);

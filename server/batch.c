@@ -280,7 +280,7 @@ static void finish_jobs(struct batch *batch)
 
         request_move(request, STAGE_DETOK, now_us);
         if (batch->jobs[i].status == ST_OK)
-            token_drawn(batch, request, batch->jobs[i].id, now_us);
+            token_drawn(batch, request, batch->jobs[i].id[0], now_us);
         else
             request_fail(request, API_INTERNAL, "no token could be drawn: %s.",
                          status_name(batch->jobs[i].status));

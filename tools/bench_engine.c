@@ -187,7 +187,7 @@ static int prefill(struct bench *bench)
             return r;
         /* The jobs of this step belong to the last n_jobs sequences that were finished. */
         for (size_t i = 0; i < n_jobs; i++)
-            bench->last[done / prompt - n_jobs + i] = bench->jobs[i].id;
+            bench->last[done / prompt - n_jobs + i] = bench->jobs[i].id[0];
     }
     return ST_OK;
 }
@@ -208,7 +208,7 @@ static int decode(struct bench *bench, uint32_t steps)
         if (r != ST_OK)
             return r;
         for (size_t i = 0; i < bench->batch; i++)
-            bench->last[i] = bench->jobs[i].id;
+            bench->last[i] = bench->jobs[i].id[0];
     }
     return ST_OK;
 }

@@ -311,16 +311,16 @@ static int draw(struct generation *g, size_t row, int32_t *ret_id, bool *ret_go_
     runner_sample(g->session.runner, &job, 1);
     if (job.status != ST_OK)
         return job.status;
-    *ret_id = job.id;
+    *ret_id = job.id[0];
     *ret_go_on = false;
     if (g->n_made++ == 0)
         g->first_s = cli_now_s();
-    if (model_is_end(g->session.model, job.id)) {
+    if (model_is_end(g->session.model, job.id[0])) {
         g->finish = FINISH_STOP;
         g->stop_kind = STOP_TOKEN;
-        g->stop_token = job.id;
+        g->stop_token = job.id[0];
     } else {
-        r = detok_push(g->detok, job.id, &text, &len, &stop);
+        r = detok_push(g->detok, job.id[0], &text, &len, &stop);
         if (r == ST_OK)
             r = put_text(g, text, len, err);
         if (r != ST_OK)

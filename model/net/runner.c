@@ -89,8 +89,12 @@ static int open_scratch(struct runner *rn)
     for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
         if (sample_scratch_open(&rn->sample[i], hp->n_vocab) != ST_OK)
             return ST_NOMEM;
-    bool ok = rn->sample && rn->logit_slot && rn->x && rn->h && rn->att && rn->qkv && rn->gu &&
-              rn->cosv && rn->sinv && rn->logits && rn->tiles && rn->next_item && rn->attn;
+    rn->profile = buffer(rn->info.threads, sizeof(*rn->profile));
+    if (rn->profile)
+        memset(rn->profile, 0, rn->info.threads * sizeof(*rn->profile));
+    bool ok = rn->profile && rn->sample && rn->logit_slot && rn->x && rn->h && rn->att && rn->qkv &&
+              rn->gu && rn->cosv && rn->sinv && rn->logits && rn->tiles && rn->next_item &&
+              rn->attn;
     return ok ? ST_OK : ST_NOMEM;
 }
 
@@ -177,7 +181,7 @@ void runner_free(struct runner *rn)
     close_quant(&rn->q);
     void *all[] = {rn->sample, rn->logit_slot, rn->x,    rn->h,    rn->att,
                    rn->qkv,    rn->gu,         rn->cosv, rn->sinv, rn->logits,
-                   rn->tiles,  rn->next_item,  rn->attn, rn->own};
+                   rn->tiles,  rn->next_item,  rn->attn, rn->own,  rn->profile};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]);
     free(rn);
@@ -214,6 +218,19 @@ int runner_seq_reserve(struct runner *rn, uint32_t seq, uint32_t n_tokens)
     if (n_tokens > rn->info.n_ctx)
         return ST_TOOLONG;
     return kv_reserve(&rn->kv, seq, n_tokens);
+}
+
+uint32_t runner_seq_attach(struct runner *rn, uint32_t seq, uint64_t tenant, const int32_t *ids,
+                           uint32_t n)
+{
+    (void)rn, (void)seq, (void)tenant, (void)ids, (void)n;
+    return 0;
+}
+
+void runner_seq_publish(struct runner *rn, uint32_t seq, uint64_t tenant, const int32_t *ids,
+                        uint32_t n, bool last)
+{
+    (void)rn, (void)seq, (void)tenant, (void)ids, (void)n, (void)last;
 }
 
 static bool row_ok(const struct runner *rn, const struct batch_row *rows, size_t i)
@@ -260,20 +277,49 @@ void runner_parallel(struct runner *rn, void (*fn)(void *, unsigned, unsigned), 
     pool_run(rn->pool, fn, arg);
 }
 
+void runner_profile_set(struct runner *rn, bool on)
+{
+    for (unsigned i = 0; i < rn->info.threads; i++)
+        rn->profile[i] = (struct profile){.on = on};
+}
+
+void runner_profile_get(const struct runner *rn, struct runner_profile *ret_profile)
+{
+    *ret_profile = (struct runner_profile){0};
+    for (unsigned i = 0; i < rn->info.threads; i++)
+        for (int part = 0; part < RUNNER_PARTS; part++) {
+            ret_profile->seconds[part] += rn->profile[i].sum.seconds[part];
+            ret_profile->product_macs[part] += rn->profile[i].sum.product_macs[part];
+        }
+}
+
 struct sampling {
     struct runner *rn;
     struct sample_job *jobs;
     size_t n;
 };
 
+/* Draw on while the guess is what was drawn. */
+static void sample_chain(const struct runner *rn, struct sample_job *job,
+                         struct sample_scratch *scratch)
+{
+    const size_t n_vocab = rn->w->hp.n_vocab;
+
+    job->n_ids = 0;
+    do {
+        job->status = sample_draw(job->sampler, rn->kernels, job->logits + job->n_ids * n_vocab,
+                                  scratch, &job->id[job->n_ids]);
+        if (job->status != ST_OK)
+            return;
+        job->n_ids++;
+    } while (job->n_ids <= job->n_draft && job->id[job->n_ids - 1] == job->draft[job->n_ids - 1]);
+}
+
 static void sample_share(void *arg, unsigned worker, unsigned n_workers)
 {
     struct sampling *s = arg;
-    for (size_t i = worker; i < s->n; i += n_workers) {
-        struct sample_job *job = &s->jobs[i];
-        job->status = sample_draw(job->sampler, s->rn->kernels, job->logits, &s->rn->sample[worker],
-                                  &job->id);
-    }
+    for (size_t i = worker; i < s->n; i += n_workers)
+        sample_chain(s->rn, &s->jobs[i], &s->rn->sample[worker]);
 }
 
 void runner_sample(struct runner *rn, struct sample_job *jobs, size_t n_jobs)

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "model/net/kv.h"
 #include "model/net/pool.h"
+#include "model/net/profile.h"
 #include "model/net/sample.h"
 #include "model/net/weights.h"
 
@@ -57,6 +58,7 @@ struct runner {
     _Atomic size_t *next_item;     /* [n_layer]: attention items handed out so far */
     struct attn_scratch **attn;    /* [threads] */
     struct sample_scratch *sample; /* [threads] */
+    struct profile *profile;       /* [threads] */
 };
 
 /* Everything a worker needs to attend: queries, their integers, their sums. */
