@@ -197,4 +197,4 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
 }
 
 const struct kernels kernels_avx512vnni = {
-    .name = "avx512vnni", .gemm_i8 = gemm_i8, KERNELS_SHARED};
+    .name = "avx512vnni", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED};

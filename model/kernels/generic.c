@@ -76,4 +76,5 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
     }
 }
 
-const struct kernels kernels_generic = {.name = "generic", .gemm_i8 = gemm_i8, KERNELS_SHARED};
+const struct kernels kernels_generic = {
+    .name = "generic", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED};

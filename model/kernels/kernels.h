@@ -24,16 +24,25 @@
 /* Largest head; bounds buffers on the stack. */
 #define HEAD_MAX 256u
 
-/* Weights of one linear layer, packed for the integer product.
+/* How a set wants the bytes of a weight panel. */
+struct packing {
+    uint32_t step; /* 4 or 8: inputs of one output that lie side by side */
+    uint32_t bias; /* 128: bytes are u8, w + 128 (activations stay signed, and the correction -128 *
+                      sum(a) is one number a row and group, not one a column); 0: they are s8 */
+};
+
+/* Largest group: K * 255 * 127 stays below 2^31, so no order of summing can overflow. */
+#define GROUP_MAX 65536u
+
+/* Weights of one linear layer, packed for the integer product of one set.
  *
- * w: panels of PANEL output columns. A panel is ceil(K / group) groups; a group is
- *      PANEL f16 scales, then [group / 4][PANEL][4] bytes, each w + 128 as u8 (so that activations
- * stay signed and the correction -128 * sum(a) is one number a row and group, not one a column).
- * Rows beyond N in the last panel are zeros. 64-byte aligned. */
+ * w: panels of PANEL output columns. A panel is K / group groups; a group is
+ *      PANEL f16 scales, then [group / step][PANEL][step] bytes as its set's packing says.
+ * Rows beyond N in the last panel have scale 0. 64-byte aligned. */
 struct packed_i8 {
     const uint8_t *w;
     size_t n, k;  /* outputs; inputs, a multiple of group */
-    size_t group; /* 32 or 64 */
+    size_t group; /* a multiple of 32 up to GROUP_MAX: 32, 64, 128, 256, all of K */
     size_t panel_bytes;
 };
 
@@ -79,6 +88,7 @@ struct attn_query {
 
 struct kernels {
     const char *name;
+    struct packing pack;
 
     /* out[r][n] (+)= sum over groups g of f32(sum_k q*w) * (scale_w[g][n] * scale_a[r][g]), g
      * ascending, by fmaf. Panels [p0, p1). Rows [0, rows). */

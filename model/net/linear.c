@@ -18,9 +18,9 @@ static bool is_built(const struct linear_desc *d)
     if (d->w_bits == 32)
         return d->scale == SCALE_NONE && !d->w_zero && !d->a_zero && d->act == ACT_FLOAT &&
                d->block_in == 0;
-    return d->w_bits == 8 && (d->group == 32 || d->group == 64) && d->k % d->group == 0 &&
-           d->scale == SCALE_F16 && !d->w_zero && !d->a_zero && d->act == ACT_DYNAMIC_GROUP &&
-           d->block_in <= d->group;
+    return d->w_bits == 8 && d->group && d->group % 32 == 0 && d->group <= GROUP_MAX &&
+           d->k % d->group == 0 && d->scale == SCALE_F16 && !d->w_zero && !d->a_zero &&
+           d->act == ACT_DYNAMIC_GROUP && d->block_in <= d->group;
 }
 
 static int refuse(const struct linear_desc *d, const char *name, struct error *err)
@@ -37,8 +37,8 @@ static int refuse(const struct linear_desc *d, const char *name, struct error *e
                      d->a_zero ? " with zero points" : "", d->block_in);
 }
 
-int linear_open(struct linear *l, const struct linear_desc *desc, const char *name,
-                struct error *err)
+int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
+                const char *name, struct error *err)
 {
     size_t bytes;
 
@@ -49,6 +49,7 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const char *na
         size_t panel = (desc->k / desc->group) * (PANEL * 2 + desc->group * PANEL);
         if (__builtin_mul_overflow(panels_of(l), panel, &bytes))
             return error_set(err, ST_NOMEM, "%s is too large", name);
+        l->pack = kernels->pack;
         l->packed = (struct packed_i8){
             .n = desc->n, .k = desc->k, .group = desc->group, .panel_bytes = panel};
     } else if (__builtin_mul_overflow(desc->n * sizeof(float), desc->k, &bytes)) {
@@ -77,12 +78,19 @@ size_t linear_bytes(const struct linear *l)
     return l->map_bytes;
 }
 
-/* Where output i's column begins in group g of its panel: its scale at [c], its bytes at 2 * PANEL
- * + 4 * c. */
+/* Group g of output i's panel: PANEL scales, then bytes. */
 static uint8_t *group_at(const struct linear *l, size_t i, size_t g)
 {
     return (uint8_t *)l->map + i / PANEL * l->packed.panel_bytes +
            g * (PANEL * 2 + l->desc.group * PANEL);
+}
+
+/* Where in a group column c has input k; those up to the next multiple of 4 follow it. */
+static size_t byte_at(const struct packing *p, size_t c, size_t k)
+{
+    size_t in_step = k & (p->step - 1);
+
+    return PANEL * 2 + (k - in_step) * PANEL + c * p->step + in_step;
 }
 
 void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16_t *scales)
@@ -92,12 +100,11 @@ void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16
     for (size_t g = 0; g < l->desc.k / group; g++) {
         uint8_t *at = group_at(l, i, g);
         memcpy(at + 2 * c, &scales[g], 2);
-        at += 2 * PANEL + 4 * c;
-        for (size_t k = 0; k < group; k += 4, at += 4 * PANEL, q += 4) {
+        for (size_t k = 0; k < group; k += 4, q += 4) {
             uint32_t four;
             memcpy(&four, q, sizeof(four));
-            four ^= 0x80808080u; /* + 128, byte by byte */
-            memcpy(at, &four, sizeof(four));
+            four ^= l->pack.bias * 0x01010101u; /* + 128 is a flipped sign, byte by byte */
+            memcpy(at + byte_at(&l->pack, c, k), &four, sizeof(four));
         }
     }
 }
@@ -120,10 +127,8 @@ void linear_get_row(const struct linear *l, size_t i, float *out)
         uint16_t half;
         memcpy(&half, at + 2 * c, sizeof(half));
         float scale = half_to_float(half);
-        at += 2 * PANEL + 4 * c;
-        for (size_t k = 0; k < group; k += 4, at += 4 * PANEL)
-            for (size_t e = 0; e < 4; e++)
-                *out++ = scale * (float)(at[e] - 128);
+        for (size_t k = 0; k < group; k++)
+            *out++ = scale * (float)(int8_t)(at[byte_at(&l->pack, c, k)] ^ l->pack.bias);
     }
 }
 

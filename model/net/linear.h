@@ -40,13 +40,15 @@ struct linear_desc {
 struct linear {
     struct linear_desc desc;
     struct packed_i8 packed; /* w_bits 8 */
+    struct packing pack;     /* of the set that it was opened for */
     float *w;                /* w_bits 32: [n][k] */
     void *map;
     size_t map_bytes;
 };
 
-int linear_open(struct linear *l, const struct linear_desc *desc, const char *name,
-                struct error *err);
+/* kernels: the set that will run it. */
+int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
+                const char *name, struct error *err);
 void linear_done(struct linear *l); /* a zeroed struct is fine */
 
 /* Fill output i: integers with their f16 scales, or floats. Every output once, in any order, before

@@ -258,18 +258,16 @@ struct part {
 
 static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_t k, bool online)
 {
-    struct linear_desc d = {.n = n, .k = k, .w_bits = 32};
+    bool ints = spec->bits != 0;
 
-    if (spec->bits)
-        d = (struct linear_desc){.n = n,
-                                 .k = quant_padded(spec, k),
-                                 .w_bits = spec->bits,
-                                 .group = spec->group,
-                                 .scale = SCALE_F16,
-                                 .act = ACT_DYNAMIC_GROUP,
-                                 .block_in = spec->block_in,
-                                 .online = online};
-    return d;
+    return (struct linear_desc){.n = n,
+                                .k = quant_padded(spec, k),
+                                .w_bits = ints ? spec->bits : 32,
+                                .group = spec->group,
+                                .scale = ints ? SCALE_F16 : SCALE_NONE,
+                                .act = ints ? ACT_DYNAMIC_GROUP : ACT_FLOAT,
+                                .block_in = spec->block_in,
+                                .online = ints && online};
 }
 
 /* One linear layer out of one or more matrices that read the same input. */
@@ -277,8 +275,9 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
                        size_t n_parts, size_t k, bool online)
 {
     struct quant_spec spec[PARTS_MAX];
+    const struct kernels *kernels = kernels_get(ld->err);
     size_t n = 0, at = 0;
-    int r = ST_OK;
+    int r = kernels ? ST_OK : ST_INVALID;
 
     assert(n_parts <= PARTS_MAX);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
@@ -293,7 +292,7 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
     if (r != ST_OK)
         return r;
     struct linear_desc desc = desc_of(&spec[0], n, k, online);
-    r = linear_open(l, &desc, parts[0].name, ld->err);
+    r = linear_open(l, &desc, kernels, parts[0].name, ld->err);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
         r = load_rows(ld, l, at, parts[i].name, parts[i].n, k, &spec[i]);
         at += parts[i].n;

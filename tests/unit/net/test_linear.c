@@ -21,7 +21,7 @@ START_TEST(unbuilt_combinations_are_named)
 {
     struct linear_desc d[8];
     const char *const says[8] = {"4-bit",
-                                 "groups of 128",
+                                 "groups of 40",
                                  "f32 scales",
                                  "scales and zero points",
                                  "activations with zero",
@@ -31,7 +31,7 @@ START_TEST(unbuilt_combinations_are_named)
     for (size_t i = 0; i < 8; i++)
         d[i] = int8;
     d[0].w_bits = 4;
-    d[1].group = 128;
+    d[1].group = 40;
     d[2].scale = SCALE_F32;
     d[3].w_zero = true;
     d[4].a_zero = true;
@@ -41,7 +41,8 @@ START_TEST(unbuilt_combinations_are_named)
     for (size_t i = 0; i < 8; i++) {
         struct error err = {""};
         struct linear l;
-        ck_assert_int_eq(linear_open(&l, &d[i], "blk.3.attn_q.weight", &err), ST_UNSUPPORTED);
+        ck_assert_int_eq(linear_open(&l, &d[i], kernels_at(0), "blk.3.attn_q.weight", &err),
+                         ST_UNSUPPORTED);
         ck_assert_msg(strstr(err.text, "blk.3.attn_q.weight") && strstr(err.text, says[i]), "%s",
                       err.text);
         linear_done(&l);
@@ -56,7 +57,7 @@ START_TEST(a_packed_row_reads_back)
     uint16_t scales[2] = {f32_to_f16(0.5f), f32_to_f16(0.125f)};
     float row[128];
 
-    ck_assert_int_eq(linear_open(&l, &int8, "x", NULL), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &int8, kernels_at(0), "x", NULL), ST_OK);
     for (size_t pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < 37; i++) {
             for (size_t k = 0; k < 128; k++)
@@ -85,7 +86,7 @@ START_TEST(the_rotation_cancels)
     int32_t comp[2];
     double right[37] = {0}, norm = 0;
 
-    ck_assert_int_eq(linear_open(&l, &int8, "x", NULL), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &int8, kernels_at(0), "x", NULL), ST_OK);
     for (size_t k = 0; k < 128; k++)
         x[k] = sinf((float)k) + (k == 70 ? 9.0f : 0.0f);
     for (size_t i = 0; i < 37; i++) {
