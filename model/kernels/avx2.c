@@ -146,5 +146,17 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
     }
 }
 
+enum { PEAK_CHAINS = 6, DOT_MACS = 16 };
+
+/* One register of the two. Intrinsics would multiply once and add it to every sum. */
+INLINE i16 dot_step(i16 sum, i16 a, i16 b)
+{
+    __m256i ab;
+    __asm__ volatile("vpmaddwd %2, %1, %0" : "=x"(ab) : "x"(a.lo), "x"(b.lo));
+    return (i16){_mm256_add_epi32(sum.lo, ab), sum.hi};
+}
+
+#include "model/kernels/peak_kernels.h"
+
 const struct kernels kernels_avx2 = {
-    .name = "avx2", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED};
+    .name = "avx2", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};

@@ -196,5 +196,14 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
         }
 }
 
+enum { PEAK_CHAINS = 12, DOT_MACS = 64 };
+
+INLINE i16 dot_step(i16 sum, i16 a, i16 b)
+{
+    return _mm512_dpbusd_epi32(sum, a, b);
+}
+
+#include "model/kernels/peak_kernels.h"
+
 const struct kernels kernels_avx512vnni = {
-    .name = "avx512vnni", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED};
+    .name = "avx512vnni", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};

@@ -76,5 +76,17 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
     }
 }
 
+enum { PEAK_CHAINS = 6, DOT_MACS = 16 };
+
+static inline i16 dot_step(i16 sum, i16 a, i16 b)
+{
+    __asm__ volatile("" : "+m"(a));
+    for (size_t i = 0; i < 16; i++)
+        sum.i[i] += a.i[i] * b.i[i];
+    return sum;
+}
+
+#include "model/kernels/peak_kernels.h"
+
 const struct kernels kernels_generic = {
-    .name = "generic", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED};
+    .name = "generic", .pack = {4, 128}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};

@@ -125,6 +125,11 @@ struct kernels {
     size_t (*argmax)(const float *x, size_t n);
     /* p[i] = exp((x[i] - max) * inv_t); returns the sum over 16 lanes. -infinity gives 0. */
     float (*exp_sum)(const float *x, float max, float inv_t, float *p, size_t n);
+
+    /* Multiply-adds that `turns` of a loop on registers alone have done: the set's 8-bit dot
+     * products, and its fused multiply-adds. For the limits of this machine. */
+    double (*peak_i8)(size_t turns);
+    double (*peak_f32)(size_t turns);
 };
 
 /* The set for this CPU and OS, or the one that OCTET_CPU names. NULL with a sentence in err if the
