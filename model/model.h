@@ -128,11 +128,13 @@ int detok_finish(struct detok *detok, const char **ret_text, size_t *ret_len);
 /* ---- running ---- */
 
 struct runner_opts {
-    uint32_t n_ctx;      /* longest sequence; 0: the model's own */
-    uint32_t max_seqs;   /* sequences alive at once; 0: 32 */
-    uint32_t max_rows;   /* rows of one step; 0: 256 + max_seqs */
-    uint32_t max_logits; /* rows of one step that may want logits; 0: max_seqs */
-    uint64_t kv_bytes;   /* bound of the key/value pages, touched on use; 0: n_ctx x max_seqs */
+    uint32_t n_ctx;        /* longest sequence; 0: the model's own */
+    uint32_t max_seqs;     /* sequences alive at once; 0: 32 */
+    uint32_t max_rows;     /* rows of one step; 0: 256 + max_seqs */
+    uint32_t max_logits;   /* rows of one step that may want logits; 0: max_seqs */
+    uint64_t kv_bytes;     /* bound of the key/value pages, touched on use; 0: n_ctx x max_seqs */
+    uint64_t prefix_bytes; /* memory may grow by so much for pages that only the prefix cache holds;
+                              0: half of kv_bytes, at most 32 MiB */
     enum model_kv kv;
     unsigned threads; /* compute threads, the caller's included; 0: 1 */
 };
@@ -149,6 +151,7 @@ int runner_open(const struct model *model, const struct runner_opts *opts,
                 struct runner **ret_runner, struct error *err);
 void runner_free(struct runner *runner);
 const struct runner_info *runner_info(const struct runner *runner);
+/* Pages that runner_seq_reserve can get: free ones, and those that only the prefix cache holds. */
 uint32_t runner_pages_free(const struct runner *runner);
 uint32_t runner_pages_for(const struct runner *runner, uint32_t n_tokens);
 
@@ -158,21 +161,37 @@ void runner_seq_free(struct runner *runner, uint32_t seq); /* its pages go back 
 /* Make sure pages for n_tokens positions are there: ST_FULL if not (what it had, it keeps),
  * ST_TOOLONG beyond n_ctx. */
 int runner_seq_reserve(struct runner *runner, uint32_t seq, uint32_t n_tokens);
+uint32_t runner_seq_pages(const struct runner *runner, uint32_t seq); /* that it has, shared too */
 
 /* Prefix cache. Pages whose tokens are known stay findable after their sequence is gone, until
  * their room is needed (least recently used first), and are lent to sequences that begin alike.
  * tenant: only pages published under the same number are found, so that one tenant's timing says
  * nothing of another's texts.
  *
+ * Memory: pages that only the cache holds count as free. Before a page is touched that never was,
+ * the oldest of them is used again, unless there are fewer than prefix_bytes: so memory is what the
+ * running sequences ever needed at once, and prefix_bytes. (SmolLM2-135M: 0.78 MB a page, 42 of
+ * them; octetd's 144 MiB after 30 short requests become 176 at most.)
+ *
  * attach: give an empty sequence what is stored of ids[0 .. n): at most n - 1 positions, as the
  * last row has to run. Whole pages are shared; of a page that begins alike a copy is made (none
- * free: left out). Returns the positions that are stored now; they count as reserved. */
+ * free: left out). Returns the positions that are stored now; they count as reserved. A page that
+ * others use costs no free one, any other costs one. */
 uint32_t runner_seq_attach(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
                            uint32_t n);
 /* ids[0 .. n) are stored in seq: its whole pages may be found from now on. With last, nothing more
- * is written to it, and its part of a page may be found too. */
+ * is written to it, and its part of a page may be found too. Positions published are never written
+ * again (a step with such a row is ST_INVALID). Calls of one sequence have the same tenant and ids
+ * that begin with the earlier ones, and cost what is new. Pages that equal published ones are
+ * exchanged for those: runner_pages_free() may rise. */
 void runner_seq_publish(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
                         uint32_t n, bool last);
+struct runner_prefix_stats {
+    uint64_t lookup_tokens, hit_tokens; /* since open: asked for by attach, and given by it */
+    uint64_t evicted_pages;             /* since open: given up because their room was needed */
+    uint32_t cached_pages;              /* findable now */
+};
+struct runner_prefix_stats runner_prefix_stats(const struct runner *runner);
 
 /* One row of a step: token at position pos of its sequence. Rows of one sequence are neighbours,
  * positions ascending by one and following on what earlier steps stored. */

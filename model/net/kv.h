@@ -1,6 +1,10 @@
 /* kv.h - the key/value cache: fixed pages lent to sequences. A page holds KV_BLOCK positions of
  * every layer and head.
  *
+ * A page is free, or used by one sequence or several, or idle: published (prefix.h) and used by
+ * nobody. Idle pages are lent like free ones, so they count as free; the longest idle goes first.
+ * What is published is never written again.
+ *
  * Owner:   the engine's thread lends and takes back; during a step the compute threads write and
  *          read disjoint or barrier-separated positions.
  * Memory:  one lazily touched mapping sized at open; page tables grow with their sequences.
@@ -16,6 +20,7 @@
 
 #include "model/kernels/kernels.h"
 #include "model/model.h"
+#include "model/net/prefix.h"
 
 struct kv {
     enum model_kv type;
@@ -25,10 +30,18 @@ struct kv {
     size_t arena_bytes;
     uint32_t *free_pages; /* a stack; low pages on top, so that what is touched stays small */
     size_t n_free;
+    size_t n_fresh;    /* never lent: the bottom of the stack, not in memory yet */
+    size_t max_idle;   /* as many idle pages are kept before fresh ones are touched */
+    uint32_t *n_users; /* [n_pages] sequences */
+    struct prefix prefix;
+    uint64_t evicted;
     struct kv_seq {
         uint32_t *pages;
         uint32_t n_pages, cap;
+        uint32_t n_published; /* the first of them, all in the index */
+        uint64_t tenant;      /* of those */
         bool used;
+        bool closed; /* published to the last position */
     } * seqs;
     size_t n_seqs;
 };
@@ -37,6 +50,7 @@ struct kv_opts {
     enum model_kv type;
     size_t n_layer, n_kv, head_dim;
     size_t n_pages, n_seqs;
+    size_t max_idle;
 };
 
 size_t kv_page_bytes(const struct kv_opts *opts);
@@ -46,10 +60,15 @@ void kv_done(struct kv *kv); /* a zeroed struct is fine */
 int kv_seq_take(struct kv *kv, uint32_t *ret_seq);
 void kv_seq_give(struct kv *kv, uint32_t seq);
 int kv_reserve(struct kv *kv, uint32_t seq, uint32_t n_tokens);
+size_t kv_pages_free(const struct kv *kv);
+/* Behind runner_seq_attach and runner_seq_publish of model.h. */
+uint32_t kv_attach(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *ids, uint32_t n);
+void kv_publish(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *ids, uint32_t n,
+                bool last);
 
 /* Store one position of one head. k and v: [d] floats, already rotated. */
 void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
-              size_t head, uint32_t pos, const float *k, const float *v);
+              size_t head, uint32_t pos, float *k, float *v);
 /* The i-th block of a sequence. */
 struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
                                   uint32_t i);

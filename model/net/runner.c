@@ -5,6 +5,8 @@
 
 #include "config/limits.h"
 
+enum { PREFIX_BYTES = 32 << 20 }; /* the default that model.h explains */
+
 static size_t max_of(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -71,8 +73,8 @@ static int open_scratch(struct runner *rn)
     rn->att = buffer(rows * k, sizeof(float));
     rn->qkv = buffer(rows * heads, sizeof(float));
     rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
-    rn->cosv = buffer(rows * (hp->n_rot / 2), sizeof(float));
-    rn->sinv = buffer(rows * (hp->n_rot / 2), sizeof(float));
+    rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
+    rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
     rn->tiles = buffer(rows, sizeof(*rn->tiles));
     rn->next_item = buffer(hp->n_layer, sizeof(*rn->next_item));
@@ -98,7 +100,8 @@ static int open_scratch(struct runner *rn)
     return ok ? ST_OK : ST_NOMEM;
 }
 
-static int open_pages(struct runner *rn, uint64_t kv_bytes, struct error *err)
+static int open_pages(struct runner *rn, uint64_t kv_bytes, uint64_t prefix_bytes,
+                      struct error *err)
 {
     const struct hparams *hp = &rn->w->hp;
     struct kv_opts o = {
@@ -122,6 +125,9 @@ static int open_pages(struct runner *rn, uint64_t kv_bytes, struct error *err)
     rn->info.n_pages = (uint32_t)pages;
     o.n_pages = pages;
     o.n_seqs = rn->info.max_seqs;
+    o.max_idle = prefix_bytes / page;
+    if (prefix_bytes == 0)
+        o.max_idle = pages / 2 < PREFIX_BYTES / page ? pages / 2 : PREFIX_BYTES / page;
     int r = kv_open(&rn->kv, &o);
     return r == ST_OK ? r
                       : error_set(err, r, "out of memory for %llu key/value pages",
@@ -147,7 +153,7 @@ int runner_new(const struct weights *w, const struct kernels *kernels,
         rn->info.max_logits = rn->info.max_rows;
     rn->info.n_ctx = opts->n_ctx && opts->n_ctx < w->hp.n_ctx ? opts->n_ctx : w->hp.n_ctx;
     r = rn->info.threads <= LIMIT_THREADS && rn->info.max_seqs <= LIMIT_MAX_BATCH
-            ? open_pages(rn, opts->kv_bytes, err)
+            ? open_pages(rn, opts->kv_bytes, opts->prefix_bytes, err)
             : ST_INVALID;
     if (r == ST_INVALID && !rn->info.n_pages)
         goto out;
@@ -194,7 +200,7 @@ const struct runner_info *runner_info(const struct runner *rn)
 
 uint32_t runner_pages_free(const struct runner *rn)
 {
-    return (uint32_t)rn->kv.n_free;
+    return (uint32_t)kv_pages_free(&rn->kv);
 }
 
 uint32_t runner_pages_for(const struct runner *rn, uint32_t n_tokens)
@@ -220,26 +226,44 @@ int runner_seq_reserve(struct runner *rn, uint32_t seq, uint32_t n_tokens)
     return kv_reserve(&rn->kv, seq, n_tokens);
 }
 
+uint32_t runner_seq_pages(const struct runner *rn, uint32_t seq)
+{
+    return rn->kv.seqs[seq].n_pages;
+}
+
 uint32_t runner_seq_attach(struct runner *rn, uint32_t seq, uint64_t tenant, const int32_t *ids,
                            uint32_t n)
 {
-    (void)rn, (void)seq, (void)tenant, (void)ids, (void)n;
-    return 0;
+    uint32_t hit = kv_attach(&rn->kv, seq, tenant, ids, n);
+
+    rn->lookup_tokens += n;
+    rn->hit_tokens += hit;
+    return hit;
 }
 
 void runner_seq_publish(struct runner *rn, uint32_t seq, uint64_t tenant, const int32_t *ids,
                         uint32_t n, bool last)
 {
-    (void)rn, (void)seq, (void)tenant, (void)ids, (void)n, (void)last;
+    kv_publish(&rn->kv, seq, tenant, ids, n, last);
+}
+
+struct runner_prefix_stats runner_prefix_stats(const struct runner *rn)
+{
+    return (struct runner_prefix_stats){.lookup_tokens = rn->lookup_tokens,
+                                        .hit_tokens = rn->hit_tokens,
+                                        .evicted_pages = rn->kv.evicted,
+                                        .cached_pages = (uint32_t)rn->kv.prefix.n_cached};
 }
 
 static bool row_ok(const struct runner *rn, const struct batch_row *rows, size_t i)
 {
     const struct batch_row *r = &rows[i];
 
-    if (r->token < 0 || (uint32_t)r->token >= rn->w->hp.n_vocab || r->seq >= rn->kv.n_seqs ||
-        !rn->kv.seqs[r->seq].used || r->pos / KV_BLOCK >= rn->kv.seqs[r->seq].n_pages ||
-        r->pos >= rn->info.n_ctx)
+    if (r->token < 0 || (uint32_t)r->token >= rn->w->hp.n_vocab || r->seq >= rn->kv.n_seqs)
+        return false;
+    const struct kv_seq *s = &rn->kv.seqs[r->seq];
+    if (!s->used || s->closed || r->pos / KV_BLOCK >= s->n_pages ||
+        r->pos / KV_BLOCK < s->n_published || r->pos >= rn->info.n_ctx)
         return false;
     return i == 0 || rows[i - 1].seq != r->seq || rows[i - 1].pos + 1 == r->pos;
 }

@@ -37,6 +37,7 @@ struct runner {
     const struct kernels *kernels;
     struct pool *pool;
     struct kv kv;
+    uint64_t lookup_tokens, hit_tokens;
     struct runner_info info;
 
     /* One step. Sizes in floats unless said; rows first. */
@@ -49,7 +50,7 @@ struct runner {
     float *att;            /* [rows][o's input] what attention gives */
     float *qkv;            /* [rows][q heads + k heads + v heads] */
     float *gu;             /* [rows][gate d_ff, up d_ff] */
-    float *cosv, *sinv;    /* [rows][n_rot / 2] */
+    float *cosv, *sinv;    /* [rows][n_rot] */
     float *logits;         /* [max_logits][n_vocab] */
     struct quant_rows q;   /* h (or att) quantized */
     struct own_input *own; /* [threads]: h and q of a worker alone, for steps of few rows */
