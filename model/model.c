@@ -59,6 +59,22 @@ static int list_ends(struct model *m)
     return ST_OK;
 }
 
+static void count_step(const struct weights *w, struct model_info *info)
+{
+    const struct linear *head = weights_head(w);
+
+    info->head_macs = (uint64_t)head->desc.n * head->desc.k;
+    info->step_bytes = linear_bytes(head);
+    for (size_t i = 0; i < w->hp.n_layer; i++) {
+        const struct layer *l = &w->layers[i];
+        const struct linear *const all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
+        for (size_t j = 0; j < sizeof(all) / sizeof(all[0]); j++) {
+            info->row_macs += (uint64_t)all[j]->desc.n * all[j]->desc.k;
+            info->step_bytes += linear_bytes(all[j]);
+        }
+    }
+}
+
 static int load_weights(struct model *m, const struct gguf *g, const struct model_opts *opts,
                         struct error *err)
 {
@@ -90,6 +106,7 @@ static int load_weights(struct model *m, const struct gguf *g, const struct mode
                                   .n_vocab = tokenizer_n_vocab(m->tokenizer),
                                   .n_params = m->weights.n_params,
                                   .weight_bytes = m->weights.bytes};
+    count_step(&m->weights, &m->info);
     return ST_OK;
 }
 

@@ -54,6 +54,9 @@ struct model_info {
     uint32_t n_layer, d_model, d_ff, n_head, n_kv_head, head_dim, n_ctx_train, n_vocab;
     uint64_t n_params;     /* weights counted once, tied ones too */
     uint64_t weight_bytes; /* as held in memory */
+    /* What a step costs: multiply-adds of the products of a row, and of a row's logits; bytes of
+     * weights that it reads (an embedding that is not the head as well is only looked up). */
+    uint64_t row_macs, head_macs, step_bytes;
 };
 
 int model_open(const struct model_opts *opts, struct model **ret_model, struct error *err);
@@ -238,6 +241,17 @@ struct runner_profile {
 /* Zero it and start (on) or stop. */
 void runner_profile_set(struct runner *runner, bool on);
 void runner_profile_get(const struct runner *runner, struct runner_profile *ret_profile);
+
+/* What this machine can do at most, on the runner's own threads at once: the limits that
+ * `octet bench engine --roofline` holds the network against. Each is the best of a few short rounds;
+ * about a third of a second in all, and 384 MiB for that long. near_bytes: how much is read for
+ * read_near. ST_NOMEM. */
+struct machine_limits {
+    double read_far, read_near; /* bytes a second: beyond the caches; near_bytes over and over */
+    double peak_i8, peak_f32;   /* multiply-adds a second of the kernel set, on registers alone */
+};
+int runner_measure_machine(struct runner *runner, uint64_t near_bytes,
+                           struct machine_limits *ret_limits);
 
 /* ---- sampling ---- */
 
