@@ -11,6 +11,7 @@
 #define OCTET_MODEL_KERNELS_ATTENTION_KERNELS_H
 
 #include "model/kernels/attention_float_kernels.h"
+#include "model/kernels/gemm_f32_kernels.h"
 #include "model/kernels/softmax_kernels.h"
 
 /* Softmax of one query over one block and P's quantization. Returns what one unit of u is worth in
@@ -72,7 +73,7 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
 /* The table of the including set: its integer product beside what is shared. */
 #define KERNELS_SHARED                                                                             \
     .rms_norm = rms_norm, .hadamard = hadamard, .quantize = quantize, .silu_mul = silu_mul,        \
-    .add = add, .rope = rope, .attn_i8 = attn_i8, .attn_f = attn_f, .argmax = argmax,              \
-    .exp_sum = exp_sum
+    .add = add, .rope = rope, .attn_i8 = attn_i8, .attn_f = attn_f, .gemm_f32 = gemm_f32,          \
+    .argmax = argmax, .exp_sum = exp_sum
 
 #endif

@@ -46,6 +46,13 @@ struct packed_i8 {
     size_t panel_bytes;
 };
 
+/* Weights of one linear layer as floats: panels of [k][PANEL], zeros beyond n in the last one.
+ * 64-byte aligned. */
+struct packed_f32 {
+    const float *w;
+    size_t n, k; /* outputs, inputs */
+};
+
 /* Activations quantized per row and group: x' = scale * q. */
 struct quant_rows {
     int8_t *q;     /* [rows][k], 64-byte aligned */
@@ -94,6 +101,10 @@ struct kernels {
      * ascending, by fmaf. Panels [p0, p1). Rows [0, rows). */
     void (*gemm_i8)(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
                     size_t p1, const struct gemm_out *out);
+    /* out[r][n] (or 0) + sum over k, ascending, of x[r][k] * w[n][k], an fmaf a step: the same
+     * whatever the other rows are. x: [rows][k]. Panels [p0, p1). */
+    void (*gemm_f32)(const struct packed_f32 *w, const float *x, size_t rows, size_t p0, size_t p1,
+                     const struct gemm_out *out);
 
     /* y = x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, RMSNorm, eq. 4). y may be x.
      */

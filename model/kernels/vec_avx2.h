@@ -13,6 +13,8 @@ typedef struct {
     __m256i lo, hi;
 } i16;
 
+enum { V16_REGS = 8 };
+
 static inline v16 v16_of(__m256 lo, __m256 hi)
 {
     return (v16){lo, hi};

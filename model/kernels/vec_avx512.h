@@ -9,6 +9,8 @@
 typedef __m512 v16;
 typedef __m512i i16;
 
+enum { V16_REGS = 32 };
+
 static inline __mmask16 v16_mask(size_t n)
 {
     return (__mmask16)(n >= 16 ? 0xFFFFu : (1u << n) - 1u);

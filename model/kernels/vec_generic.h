@@ -18,6 +18,9 @@ typedef struct {
     int32_t i[16];
 } i16;
 
+/* How many v16 the registers hold; 8 where they are four of 16 bytes, or pairs of 32. */
+enum { V16_REGS = 8 };
+
 #define V16_EACH(expr)                                                                             \
     v16 y;                                                                                         \
     for (int i = 0; i < 16; i++)                                                                   \

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "model/kernels/blas.h"
 #include "model/kernels/half.h"
 #include "model/net/pool.h"
 
@@ -52,8 +51,10 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const struct k
         l->pack = kernels->pack;
         l->packed = (struct packed_i8){
             .n = desc->n, .k = desc->k, .group = desc->group, .panel_bytes = panel};
-    } else if (__builtin_mul_overflow(desc->n * sizeof(float), desc->k, &bytes)) {
-        return error_set(err, ST_NOMEM, "%s is too large", name);
+    } else {
+        if (__builtin_mul_overflow(panels_of(l) * PANEL * sizeof(float), desc->k, &bytes))
+            return error_set(err, ST_NOMEM, "%s is too large", name);
+        l->floats = (struct packed_f32){.n = desc->n, .k = desc->k};
     }
     l->map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (l->map == MAP_FAILED) {
@@ -62,7 +63,7 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const struct k
     }
     l->map_bytes = bytes;
     l->packed.w = l->map;
-    l->w = desc->w_bits == 32 ? l->map : NULL;
+    l->floats.w = l->map;
     return ST_OK;
 }
 
@@ -109,17 +110,28 @@ void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16
     }
 }
 
+/* Where output i's column begins; its next input is PANEL floats on. */
+static float *column_at(const struct linear *l, size_t i)
+{
+    return (float *)l->map + i / PANEL * l->desc.k * PANEL + i % PANEL;
+}
+
 void linear_set_row_f32(struct linear *l, size_t i, const float *w)
 {
-    memcpy(l->w + i * l->desc.k, w, l->desc.k * sizeof(float));
+    float *at = column_at(l, i);
+
+    for (size_t k = 0; k < l->desc.k; k++)
+        at[k * PANEL] = w[k];
 }
 
 void linear_get_row(const struct linear *l, size_t i, float *out)
 {
     size_t c = i % PANEL, group = l->desc.group;
 
-    if (l->w) {
-        memcpy(out, l->w + i * l->desc.k, l->desc.k * sizeof(float));
+    if (l->desc.w_bits == 32) {
+        const float *at = column_at(l, i);
+        for (size_t k = 0; k < l->desc.k; k++)
+            out[k] = at[k * PANEL];
         return;
     }
     for (size_t g = 0; g < l->desc.k / group; g++) {
@@ -150,15 +162,13 @@ void linear_run(const struct linear *l, const struct kernels *kernels,
 {
     size_t begin, end;
 
+    pool_share(panels_of(l), worker, n_workers, &begin, &end);
     if (l->desc.w_bits == 32) {
-        pool_share(l->desc.n, worker, n_workers, &begin, &end);
-        blas_gemm(in->x, rows, l->w + begin * l->desc.k, end - begin, l->desc.k, out->out + begin,
-                  out->ld, out->add);
+        kernels->gemm_f32(&l->floats, in->x, rows, begin, end, out);
         return;
     }
     struct quant_rows q = in->q;
     q.k = l->desc.k;
     q.group = l->desc.group;
-    pool_share(panels_of(l), worker, n_workers, &begin, &end);
     kernels->gemm_i8(&l->packed, &q, rows, begin, end, out);
 }

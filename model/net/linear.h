@@ -39,9 +39,9 @@ struct linear_desc {
 
 struct linear {
     struct linear_desc desc;
-    struct packed_i8 packed; /* w_bits 8 */
-    struct packing pack;     /* of the set that it was opened for */
-    float *w;                /* w_bits 32: [n][k] */
+    struct packed_i8 packed;  /* w_bits 8 */
+    struct packing pack;      /* of the set that it was opened for */
+    struct packed_f32 floats; /* w_bits 32 */
     void *map;
     size_t map_bytes;
 };

@@ -8,7 +8,6 @@
 
 #include "config/limits.h"
 #include "model/format/dequant.h"
-#include "model/kernels/blas.h"
 #include "model/quant/source.h"
 
 /* ---- which tensors there are ---- */
@@ -446,8 +445,6 @@ int weights_load(const struct gguf *g, enum model_precision precision,
                 head = {"output.weight", 0, QUANT_PLAIN};
 
     int r = weights_read_shape(g, &w.hp, err);
-    if (r == ST_OK && precision == MODEL_FP32)
-        r = blas_open(err);
     if (r != ST_OK)
         return r;
     choose_scheme(&ld);

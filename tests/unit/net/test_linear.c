@@ -114,9 +114,48 @@ START_TEST(the_rotation_cancels)
 }
 END_TEST
 
+/* Floats come back as they went in, and multiply as they should, whoever shares the outputs. */
+START_TEST(floats_read_back_and_multiply)
+{
+    enum { N = 70, K = 45, ROWS = 3 };
+    const struct linear_desc desc = {.n = N, .k = K, .w_bits = 32};
+    struct linear l;
+    float w[N][K], x[ROWS * K], y[ROWS * N], row[K];
+
+    ck_assert_int_eq(linear_open(&l, &desc, kernels_at(0), "x", NULL), ST_OK);
+    ck_assert_uint_eq(linear_bytes(&l), 96 * K * sizeof(float));
+    for (size_t i = 0; i < N; i++) {
+        for (size_t k = 0; k < K; k++)
+            w[i][k] = cosf((float)(i * K + k));
+        linear_set_row_f32(&l, i, w[i]);
+    }
+    for (size_t i = 0; i < N; i++) {
+        linear_get_row(&l, i, row);
+        ck_assert(memcmp(row, w[i], sizeof(row)) == 0);
+    }
+    for (size_t i = 0; i < ROWS * K; i++)
+        x[i] = sinf((float)i);
+    const struct linear_input in = {.x = x};
+    const struct gemm_out out = {.out = y, .ld = N};
+    for (size_t s = 0; kernels_at(s); s++) {
+        memset(y, 0, sizeof(y));
+        for (unsigned worker = 0; worker < 2; worker++)
+            linear_run(&l, kernels_at(s), &in, ROWS, &out, worker, 2);
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t i = 0; i < N; i++) {
+                double right = 0;
+                for (size_t k = 0; k < K; k++)
+                    right += (double)w[i][k] * x[r * K + k];
+                ck_assert_double_le(fabs(right - y[r * N + i]), 1e-5);
+            }
+    }
+    linear_done(&l);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {unbuilt_combinations_are_named, a_packed_row_reads_back,
-                                  the_rotation_cancels, NULL};
+                                  the_rotation_cancels, floats_read_back_and_multiply, NULL};
     return suite_run("linear", tests, 60);
 }
