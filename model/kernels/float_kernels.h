@@ -55,9 +55,11 @@ static void rms_norm(const float *x, const float *gain, float eps, float *y, siz
     }
 }
 
-/* Up to four vectors (64 floats) through blocks of `block`: log2(block) butterflies, then 1 /
- * sqrt(block). */
-static inline void fwht64(v16 *v, size_t n_vec, size_t block)
+#define KERNEL_INLINE static inline __attribute__((always_inline))
+
+/* n_vec <= 4 vectors (64 floats) through blocks of `block`: log2(block) butterflies, then 1 /
+ * sqrt(block). Inlined with constants, so that the vectors stay in registers. */
+KERNEL_INLINE void fwht64(v16 *v, const size_t n_vec, const size_t block)
 {
     static const float inv_sqrt[7] = {1.0f,  0x1.6a09e6p-1f, 0.5f,  0x1.6a09e6p-2f,
                                       0.25f, 0x1.6a09e6p-3f, 0.125f};
@@ -84,10 +86,26 @@ static inline void fwht64(v16 *v, size_t n_vec, size_t block)
         v[j] = v16_mul(v[j], v16_set1(norm));
 }
 
+static void hadamard_64(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) {
+        v16 v[4];
+        for (size_t j = 0; j < 4; j++)
+            v[j] = v16_load(x + i + 16 * j);
+        fwht64(v, 4, 64);
+        for (size_t j = 0; j < 4; j++)
+            v16_store(x + i + 16 * j, v[j]);
+    }
+}
+
 static void hadamard(float *x, size_t n, size_t block)
 {
     if (block < 2)
         return;
+    if (block == 64) {
+        hadamard_64(x, n);
+        return;
+    }
     size_t unit = block < 16 ? 16 : block, n_vec = unit / 16;
     for (size_t i = 0; i < n; i += unit) {
         v16 v[4];
@@ -101,43 +119,79 @@ static void hadamard(float *x, size_t n, size_t block)
     }
 }
 
-/* One group t[n] → q, its scale, its sum. n <= HEAD_MAX. q gets n bytes rounded up to 16. */
-static inline float quantize_group(const float *t, size_t n, int8_t *q, int32_t *ret_sum)
+/* From the largest |x| (as bits) of a group: what its values are multiplied by, and its scale. */
+static inline float group_scale(int32_t top_bits, float *ret_inv)
 {
-    i16 top = i16_set1(0);
-    for (size_t i = 0; i < n; i += 16)
-        top = i16_max(top, v16_abs_bits(v16_loadn(t + i, n - i)));
-    int32_t bits = i16_hmax(top);
     float max;
-    memcpy(&max, &bits, sizeof(max));
+    memcpy(&max, &top_bits, sizeof(max));
     /* Below 1e-30, where 127 / max would leave the floats, a group is zeros. A NaN or infinity
      * stays in the scale. */
-    bool zero = max < 1e-30f;
-    v16 inv = v16_set1(max >= 1e-30f && max < INFINITY ? 127.0f / max : 0.0f);
-    i16 sum = i16_set1(0);
+    *ret_inv = max >= 1e-30f && max < INFINITY ? 127.0f / max : 0.0f;
+    return max < 1e-30f ? 0.0f : max / 127.0f;
+}
+
+/* -128 * sum(q); wraps only for a broken group. */
+static inline int32_t group_comp(i16 sum)
+{
+    return (int32_t)(-128u * (uint32_t)i16_sum(sum));
+}
+
+/* Groups of n_vec <= 4 vectors, rotated and quantized without leaving the registers. */
+KERNEL_INLINE void quantize_small(const float *x, size_t n, const size_t block, const size_t n_vec,
+                                  int8_t *q, float *scale, int32_t *comp)
+{
+    for (; n >= 16 * n_vec; n -= 16 * n_vec, x += 16 * n_vec, q += 16 * n_vec) {
+        v16 v[4];
+        i16 top = i16_set1(0), sum = i16_set1(0);
+        float inv;
+        for (size_t j = 0; j < n_vec; j++)
+            v[j] = v16_load(x + 16 * j);
+        if (block > 1)
+            fwht64(v, n_vec, block);
+        for (size_t j = 0; j < n_vec; j++)
+            top = i16_max(top, v16_abs_bits(v[j]));
+        *scale++ = group_scale(i16_hmax(top), &inv);
+        for (size_t j = 0; j < n_vec; j++) {
+            i16 a = v16_rint(v16_mul(v[j], v16_set1(inv)));
+            sum = i16_add(sum, a);
+            i16_store8(q + 16 * j, a);
+        }
+        *comp++ = group_comp(sum);
+    }
+}
+
+/* One group t[n] of any size. q gets n bytes rounded up to 16. */
+static void quantize_group(const float *t, size_t n, int8_t *q, float *scale, int32_t *comp)
+{
+    i16 top = i16_set1(0), sum = i16_set1(0);
+    float inv;
+
+    for (size_t i = 0; i < n; i += 16)
+        top = i16_max(top, v16_abs_bits(v16_loadn(t + i, n - i)));
+    *scale = group_scale(i16_hmax(top), &inv);
     for (size_t i = 0; i < n; i += 16) {
-        i16 a = v16_rint(v16_mul(v16_loadn(t + i, n - i), inv));
+        i16 a = v16_rint(v16_mul(v16_loadn(t + i, n - i), v16_set1(inv)));
         sum = i16_add(sum, a);
         i16_store8(q + i, a);
     }
-    *ret_sum = i16_sum(sum);
-    return zero ? 0.0f : max / 127.0f;
+    *comp = group_comp(sum);
 }
 
-static void quantize(const float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
+static void quantize(float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
                      int32_t *comp)
 {
-    for (size_t g = 0; g * group < n; g++) {
-        _Alignas(64) float t[HEAD_MAX];
-        int32_t sum;
-        const float *src = x + g * group;
-        if (block > 1) {
-            memcpy(t, src, group * sizeof(*t));
-            hadamard(t, group, block);
-            src = t;
-        }
-        scale[g] = quantize_group(src, group, q + g * group, &sum);
-        comp[g] = (int32_t)(-128u * (uint32_t)sum); /* wraps only for a broken group */
+    if (group == 64 && block == 64) {
+        quantize_small(x, n, 64, 4, q, scale, comp);
+    } else if (group == 64 && block < 2) {
+        quantize_small(x, n, 0, 4, q, scale, comp);
+    } else if (group == 32 && block == 32) {
+        quantize_small(x, n, 32, 2, q, scale, comp);
+    } else if (group == 32 && block < 2) {
+        quantize_small(x, n, 0, 2, q, scale, comp);
+    } else {
+        hadamard(x, n, block);
+        for (size_t g = 0; g * group < n; g++)
+            quantize_group(x + g * group, group, q + g * group, scale + g, comp + g);
     }
 }
 
@@ -157,18 +211,26 @@ static void add(float *y, const float *x, size_t n)
         y[i] += x[i];
 }
 
-/* Products and sums are rounded one by one: no fma here, so that plain C is the same everywhere. */
-static void rope(float *x, const float *cosv, const float *sinv, size_t n_pairs, bool halves)
+/* x * cos + partner * sin, products and sums rounded one by one. */
+static inline v16 turn(v16 x, v16 partner, const float *cosv, const float *sinv, size_t left)
 {
-    for (size_t i = 0; halves && i < n_pairs; i++) {
-        float a = x[i], b = x[i + n_pairs];
-        x[i] = a * cosv[i] - b * sinv[i];
-        x[i + n_pairs] = a * sinv[i] + b * cosv[i];
-    }
-    for (size_t i = 0; !halves && i < n_pairs; i++) {
-        float a = x[2 * i], b = x[2 * i + 1];
-        x[2 * i] = a * cosv[i] - b * sinv[i];
-        x[2 * i + 1] = a * sinv[i] + b * cosv[i];
+    return v16_add(v16_mul(x, v16_loadn(cosv, left)), v16_mul(partner, v16_loadn(sinv, left)));
+}
+
+static void rope(float *x, const float *cosv, const float *sinv, size_t n, bool halves)
+{
+    size_t h = halves ? n / 2 : n;
+
+    for (size_t i = 0; i < h; i += 16) {
+        size_t left = h - i < 16 ? h - i : 16;
+        v16 a = v16_loadn(x + i, left);
+        if (halves) {
+            v16 b = v16_loadn(x + h + i, left);
+            v16_storen(x + i, turn(a, b, cosv + i, sinv + i, left), left);
+            v16_storen(x + h + i, turn(b, a, cosv + h + i, sinv + h + i, left), left);
+        } else {
+            v16_storen(x + i, turn(a, v16_swap(a), cosv + i, sinv + i, left), left);
+        }
     }
 }
 

@@ -112,17 +112,19 @@ struct kernels {
     /* In place: x times the block-diagonal orthonormal Hadamard matrix (Sylvester), block a power
      * of two <= 64 that divides n; 0 or 1: nothing. */
     void (*hadamard)(float *x, size_t n, size_t block);
-    /* Row r of dst from x[k0]: Hadamard (0: none), then q = rint(x * (127 / max|x|)) per group.
-     * block <= group. */
-    void (*quantize)(const float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
+    /* x[n] → Hadamard (0: none), then per group (n is whole groups) q = rint(x * (127 / max|x|)),
+     * its scale, and comp = -128 * sum(q). A block lies in one group. x may be overwritten if there
+     * is a block. q gets n bytes rounded up to 16. */
+    void (*quantize)(float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
                      int32_t *comp);
     /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU). y may be gate. */
     void (*silu_mul)(const float *gate, const float *up, float *y, size_t n);
     /* y += x */
     void (*add)(float *y, const float *x, size_t n);
-    /* Rotate the pairs of one head (Su et al. 2021, RoPE, eq. 34): neighbours (2i, 2i+1), or halves
-     * (i, i + n/2). */
-    void (*rope)(float *x, const float *cosv, const float *sinv, size_t n_pairs, bool halves);
+    /* Rotate one head (Su et al. 2021, RoPE, eq. 34): x[i] * cosv[i] + x[partner] * sinv[i], i <
+     * n. Partners are neighbours (2i, 2i+1), or halves (i, i + n/2); the first one's sine has a
+     * minus (model/net/rope.h makes the tables). */
+    void (*rope)(float *x, const float *cosv, const float *sinv, size_t n, bool halves);
 
     /* Feed one block of positions [pos0, pos0 + KV_BLOCK) to n queries of one key/value head. dk:
      * key bytes a position, a multiple of 4; dv: a multiple of 16. A query that sees none of it is

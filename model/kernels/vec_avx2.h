@@ -119,6 +119,10 @@ static inline v16 v16_butterfly(v16 a, int s)
         return v16_of(_mm256_add_ps(a.hi, a.lo), _mm256_sub_ps(a.lo, a.hi));
     return v16_of(v16_butterfly_half(a.lo, s), v16_butterfly_half(a.hi, s));
 }
+static inline v16 v16_swap(v16 a)
+{
+    return v16_of(_mm256_permute_ps(a.lo, 0xB1), _mm256_permute_ps(a.hi, 0xB1));
+}
 static inline float v16_sum(v16 a)
 {
     __m256 h = _mm256_add_ps(a.lo, a.hi);

@@ -83,14 +83,20 @@ static inline v16 v16_scale2(v16 a, i16 n)
 {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
 }
+/* other + (odd ? -a : a) in one fma, which rounds once as the sum does. */
 static inline v16 v16_butterfly(v16 a, int s)
 {
-    __mmask16 odd = s == 1 ? 0xAAAA : s == 2 ? 0xCCCC : s == 4 ? 0xF0F0 : 0xFF00;
+    const __mmask16 odd = s == 1 ? 0xAAAA : s == 2 ? 0xCCCC : s == 4 ? 0xF0F0 : 0xFF00;
+    const v16 sign = _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), odd, _mm512_set1_ps(-1.0f));
     v16 other = s == 1   ? _mm512_permute_ps(a, 0xB1)
                 : s == 2 ? _mm512_permute_ps(a, 0x4E)
                 : s == 4 ? _mm512_shuffle_f32x4(a, a, 0xB1)
                          : _mm512_shuffle_f32x4(a, a, 0x4E);
-    return _mm512_mask_sub_ps(_mm512_add_ps(other, a), odd, other, a);
+    return _mm512_fmadd_ps(a, sign, other);
+}
+static inline v16 v16_swap(v16 a)
+{
+    return _mm512_permute_ps(a, 0xB1);
 }
 static inline float v16_sum(v16 a)
 {

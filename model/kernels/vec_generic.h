@@ -122,6 +122,11 @@ static inline v16 v16_butterfly(v16 a, int s)
 {
     V16_EACH(a.f[i ^ s] + ((i & s) ? -a.f[i] : a.f[i]));
 }
+/* Neighbours (2i, 2i + 1) change places. */
+static inline v16 v16_swap(v16 a)
+{
+    V16_EACH(a.f[i ^ 1]);
+}
 /* The fixed tree: 16 lanes by halves, (i) + (i + 8), then 4, 2, 1. */
 static inline float v16_sum(v16 a)
 {

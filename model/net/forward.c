@@ -61,8 +61,8 @@ static void norm_row(const struct runner *rn, const struct part *p, const float 
 }
 
 /* This worker's columns of out = x l, for n rows. */
-static void product(const struct runner *rn, const struct part *p, const struct linear *l,
-                    const float *x, size_t n, const struct gemm_out *out)
+static void product(const struct runner *rn, const struct part *p, const struct linear *l, float *x,
+                    size_t n, const struct gemm_out *out)
 {
     struct linear_input in = {.x = x, .q = p->q};
 
@@ -74,7 +74,7 @@ static void product(const struct runner *rn, const struct part *p, const struct 
 static void embed(const struct runner *rn, const struct part *p)
 {
     const struct linear *e = &rn->w->embed;
-    const size_t d = rn->w->hp.d_model, half = rn->w->hp.n_rot / 2;
+    const size_t d = rn->w->hp.d_model, n_rot = rn->w->hp.n_rot;
     size_t begin, end;
 
     pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
@@ -83,8 +83,8 @@ static void embed(const struct runner *rn, const struct part *p)
         linear_get_row(e, (size_t)rn->rows[r].token, row);
         rn->kernels->hadamard(row, d, e->desc.block_in);
         memcpy(rn->x + r * d, row, d * sizeof(float));
-        rope_angles(rn->rows[r].pos, rn->w->inv_freq, half, rn->cosv + r * half,
-                    rn->sinv + r * half);
+        rope_angles(rn->rows[r].pos, rn->w->inv_freq, n_rot / 2, rn->w->hp.rope_halves,
+                    rn->cosv + r * n_rot, rn->sinv + r * n_rot);
     }
 }
 
@@ -92,8 +92,8 @@ void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv
 {
     const struct hparams *hp = &rn->w->hp;
     const float *bias = rn->w->layers[layer].qkv_bias;
-    const size_t d = hp->head_dim, group = hp->n_head / hp->n_kv, half = hp->n_rot / 2;
-    const float *cosv = rn->cosv + r * half, *sinv = rn->sinv + r * half;
+    const size_t d = hp->head_dim, group = hp->n_head / hp->n_kv, n_rot = hp->n_rot;
+    const float *cosv = rn->cosv + r * n_rot, *sinv = rn->sinv + r * n_rot;
     float *row = rn->qkv + r * (size_t)(hp->n_head + 2 * hp->n_kv) * d;
     float *q = row + kv * group * d, *k = row + (hp->n_head + kv) * d, *v = k + hp->n_kv * d;
 
@@ -103,8 +103,8 @@ void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv
         rn->kernels->add(v, bias + (v - row), d);
     }
     for (size_t i = 0; i < group; i++)
-        rn->kernels->rope(q + i * d, cosv, sinv, half, hp->rope_halves);
-    rn->kernels->rope(k, cosv, sinv, half, hp->rope_halves);
+        rn->kernels->rope(q + i * d, cosv, sinv, n_rot, hp->rope_halves);
+    rn->kernels->rope(k, cosv, sinv, n_rot, hp->rope_halves);
     /* q is rotated alike in attention: q . k does not change. */
     if (rn->kv.type == MODEL_KV_INT8)
         rn->kernels->hadamard(k, d, hparams_head_block(hp));

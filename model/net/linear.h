@@ -62,7 +62,7 @@ size_t linear_bytes(const struct linear *l);
 
 /* What a product reads: rows quantized by linear_input, or the floats themselves. */
 struct linear_input {
-    const float *x; /* [rows][k] */
+    float *x; /* [rows][k]; rotated in place where that helps */
     struct quant_rows q;
 };
 /* Row r of x → in->q, as l wants its input: rotation if online, quantization. Floats: nothing to

@@ -24,35 +24,33 @@ static double cos_small(double x)
     return 1.0 + z * p;
 }
 
-void rope_angles(uint32_t pos, const double *inv_freq, size_t n_pairs, float *cosv, float *sinv)
+/* sin and cos of theta by quadrant. */
+static void sin_cos(double theta, double *ret_sin, double *ret_cos)
 {
     /* pi/2 in two parts; the first has 33 bits, so that n times it is exact (Cody and Waite 1980).
      */
     const double two_over_pi = 0x1.45f306dc9c883p-1, pio2_hi = 0x1.921fb544p+0,
                  pio2_lo = 0x1.0b4611a626331p-34;
     const double magic = 0x1.8p52; /* adding and subtracting it rounds to the nearest integer */
+    double n = (theta * two_over_pi + magic) - magic;
+    double r = (theta - n * pio2_hi) - n * pio2_lo;
+    double s = sin_small(r), c = cos_small(r);
+    int64_t quadrant = (int64_t)n & 3;
+    double a = quadrant & 1 ? c : s, b = quadrant & 1 ? s : c;
 
+    *ret_sin = quadrant >= 2 ? -a : a;
+    *ret_cos = quadrant == 1 || quadrant == 2 ? -b : b;
+}
+
+void rope_angles(uint32_t pos, const double *inv_freq, size_t n_pairs, bool halves, float *cosv,
+                 float *sinv)
+{
     for (size_t i = 0; i < n_pairs; i++) {
-        double theta = (double)pos * inv_freq[i];
-        double n = (theta * two_over_pi + magic) - magic;
-        double r = (theta - n * pio2_hi) - n * pio2_lo;
-        double s = sin_small(r), c = cos_small(r);
-        switch ((int64_t)n & 3) {
-        case 0:
-            cosv[i] = (float)c;
-            sinv[i] = (float)s;
-            break;
-        case 1:
-            cosv[i] = (float)-s;
-            sinv[i] = (float)c;
-            break;
-        case 2:
-            cosv[i] = (float)-c;
-            sinv[i] = (float)-s;
-            break;
-        default:
-            cosv[i] = (float)s;
-            sinv[i] = (float)-c;
-        }
+        size_t first = halves ? i : 2 * i, second = halves ? i + n_pairs : 2 * i + 1;
+        double s, c;
+        sin_cos((double)pos * inv_freq[i], &s, &c);
+        cosv[first] = cosv[second] = (float)c;
+        sinv[first] = (float)-s;
+        sinv[second] = (float)s;
     }
 }

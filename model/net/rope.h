@@ -6,11 +6,14 @@
 #ifndef OCTET_MODEL_NET_ROPE_H
 #define OCTET_MODEL_NET_ROPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* cosv[i], sinv[i] = cos, sin(pos * inv_freq[i]), i < n_pairs. Error below 1e-7 for positions up to
- * 2^20. */
-void rope_angles(uint32_t pos, const double *inv_freq, size_t n_pairs, float *cosv, float *sinv);
+/* For the partners of pair i (neighbours, or halves of the head): cosv = cos(pos * inv_freq[i])
+ * twice, sinv = -sin for the first and sin for the second. [2 * n_pairs] each. Error below 1e-7 for
+ * positions up to 2^20. */
+void rope_angles(uint32_t pos, const double *inv_freq, size_t n_pairs, bool halves, float *cosv,
+                 float *sinv);
 
 #endif

@@ -7,15 +7,19 @@
 START_TEST(angles_agree_with_libm)
 {
     double freq[32];
-    float c[32], s[32];
+    float c[64], s[64];
 
     for (size_t i = 0; i < 32; i++)
         freq[i] = pow(100000.0, -2.0 * (double)i / 64.0);
     for (uint32_t pos = 0; pos < 1u << 20; pos = pos < 9000 ? pos + 1 : pos * 5 / 4) {
-        rope_angles(pos, freq, 32, c, s);
-        for (size_t i = 0; i < 32; i++) {
-            ck_assert_double_le(fabs(cos((double)pos * freq[i]) - c[i]), 1e-7);
-            ck_assert_double_le(fabs(sin((double)pos * freq[i]) - s[i]), 1e-7);
+        bool halves = pos & 1;
+        rope_angles(pos, freq, 32, halves, c, s);
+        for (size_t i = 0; i < 64; i++) {
+            size_t pair = halves ? i % 32 : i / 2;
+            double sine = sin((double)pos * freq[pair]);
+            bool first = halves ? i < 32 : i % 2 == 0;
+            ck_assert_double_le(fabs(cos((double)pos * freq[pair]) - c[i]), 1e-7);
+            ck_assert_double_le(fabs((first ? -sine : sine) - s[i]), 1e-7);
         }
     }
 }
