@@ -15,7 +15,7 @@ static uint64_t xcr0(void)
 
 struct cpu_features cpu_detect(void)
 {
-    struct cpu_features f = {false, false};
+    struct cpu_features f = {0};
     unsigned a, b, c, d;
     const uint64_t ymm = 0x6, zmm = 0xE6;
 
@@ -31,11 +31,23 @@ struct cpu_features cpu_detect(void)
     const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
     const unsigned vnni = 1u << 11;
     f.avx512vnni = f.avx2 && (b & avx512) == avx512 && (c & vnni) && (xcr0() & zmm) == zmm;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) /* a: the last subleaf */
+        f.avxvnni = f.avx2 && a & 1u << 4;
     return f;
+}
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+struct cpu_features cpu_detect(void)
+{
+    bool dot = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+
+    return (struct cpu_features){.neon_dot = dot,
+                                 .neon_i8mm = dot && getauxval(AT_HWCAP2) & HWCAP2_I8MM};
 }
 #else
 struct cpu_features cpu_detect(void)
 {
-    return (struct cpu_features){false, false};
+    return (struct cpu_features){0};
 }
 #endif

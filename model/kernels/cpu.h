@@ -9,7 +9,10 @@
 
 struct cpu_features {
     bool avx2;       /* with FMA and F16C, ymm state saved by the OS */
-    bool avx512vnni; /* with F, BW, DQ, VL and VNNI, zmm state saved by the OS */
+    bool avxvnni;    /* with avx2: vpdpbusd on ymm in its VEX form */
+    bool avx512vnni; /* with avx2, F, BW, DQ, VL and VNNI, zmm state saved by the OS */
+    bool neon_dot;   /* arm64: sdot, udot */
+    bool neon_i8mm;  /* arm64: smmla, with neon_dot */
 };
 
 struct cpu_features cpu_detect(void);

@@ -2,6 +2,7 @@
 #include "model/kernels/kernels.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,16 @@ static void fill(void)
     if (cpu.avx2)
         usable[n_usable++] = &kernels_avx2;
     if (cpu.avx512vnni)
+        usable[n_usable++] = &kernels_avxvnni512vl;
+    if (cpu.avxvnni)
+        usable[n_usable++] = &kernels_avxvnni;
+    if (cpu.avx512vnni)
         usable[n_usable++] = &kernels_avx512vnni;
+#elif defined(__aarch64__)
+    if (cpu.neon_dot)
+        usable[n_usable++] = &kernels_neondot;
+    if (cpu.neon_i8mm)
+        usable[n_usable++] = &kernels_neoni8mm;
 #endif
 }
 
@@ -44,6 +54,17 @@ const struct kernels *kernels_named(const char *name)
     return NULL;
 }
 
+static int refuse(const char *want, struct error *err)
+{
+    char names[128] = "";
+    const struct kernels *k;
+
+    for (size_t i = 0, at = 0; (k = kernels_at(i)) && at < sizeof(names); i++)
+        at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", i ? ", " : "", k->name);
+    return error_set(err, ST_INVALID, "OCTET_CPU=%.40s: no such kernel set on this CPU; it has %s",
+                     want, names);
+}
+
 const struct kernels *kernels_get(struct error *err)
 {
     const char *want = getenv("OCTET_CPU");
@@ -52,10 +73,7 @@ const struct kernels *kernels_get(struct error *err)
     if (want && *want) {
         k = kernels_named(want);
         if (!k)
-            error_set(err, ST_INVALID,
-                      "OCTET_CPU=%.40s: no such kernel set on this CPU; it has generic%s%s", want,
-                      kernels_named("avx2") ? ", avx2" : "",
-                      kernels_named("avx512vnni") ? ", avx512vnni" : "");
+            refuse(want, err);
         return k;
     }
     pthread_once(&once, fill);

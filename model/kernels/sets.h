@@ -7,7 +7,12 @@
 extern const struct kernels kernels_generic;
 #if defined(__x86_64__)
 extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avxvnni512vl;
+extern const struct kernels kernels_avxvnni;
 extern const struct kernels kernels_avx512vnni;
+#elif defined(__aarch64__)
+extern const struct kernels kernels_neondot;
+extern const struct kernels kernels_neoni8mm;
 #endif
 
 #endif
