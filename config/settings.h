@@ -22,16 +22,17 @@ struct settings {
     const char *model; /* path of the file to serve */
     const char *alias; /* name it is served under; NULL: the model's own */
     const char *host;
-    uint32_t port;       /* 0: any free one */
-    uint32_t threads;    /* 0: as many as affinity and CPU quota allow (config/cpus.h) */
-    int precision;       /* enum settings_precision */
-    int kv;              /* enum settings_kv; unless given, int8, or f32 with precision fp32 */
-    uint32_t ctx;        /* longest sequence in tokens; 0: the model's own */
-    uint32_t max_batch;  /* sequences that run at once */
-    uint32_t max_queue;  /* requests that wait; one more is 429 */
-    uint64_t kv_cache;   /* bytes of key/value pages; 0: the lesser of ctx x max_batch and half of
+    uint32_t port;         /* 0: any free one */
+    uint32_t threads;      /* 0: as many as affinity and CPU quota allow (config/cpus.h) */
+    int precision;         /* enum settings_precision */
+    int kv;                /* enum settings_kv; unless given, int8, or f32 with precision fp32 */
+    uint32_t ctx;          /* longest sequence in tokens; 0: the model's own */
+    uint32_t max_batch;    /* sequences that run at once */
+    uint32_t max_queue;    /* requests that wait; one more is 429 */
+    uint64_t kv_cache;     /* bytes of key/value pages; 0: the lesser of ctx x max_batch and half of
                             what is left */
-    uint32_t timeout_ms; /* deadline of a request that names none; 0: none */
+    uint64_t prefix_cache; /* bytes that prompts computed earlier may keep in memory; 0: off */
+    uint32_t timeout_ms;   /* deadline of a request that names none; 0: none */
     uint32_t max_timeout_ms;   /* the most a request may ask for; 0: no bound */
     uint32_t drain_delay_ms;   /* after SIGTERM new work is still taken for that long */
     uint32_t drain_timeout_ms; /* then running requests may finish for that long */

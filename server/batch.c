@@ -6,29 +6,7 @@
 #include <string.h>
 
 #include "server/clock.h"
-
-int batch_open(struct batch *batch, const struct model *model, const struct runner_opts *opts,
-               struct metrics *metrics, struct queue *outbox, struct error *err)
-{
-    *batch = (struct batch){.model = model, .metrics = metrics, .outbox = outbox};
-    int r = runner_open(model, opts, &batch->runner, err);
-    if (r != ST_OK)
-        return r;
-
-    const struct runner_info *info = runner_info(batch->runner);
-    struct sched_limits limits = {.max_seqs = info->max_seqs,
-                                  .max_rows = info->max_rows,
-                                  .page_tokens = info->page_tokens,
-                                  .n_pages = info->n_pages};
-    batch->rows = calloc(info->max_rows, sizeof(*batch->rows));
-    batch->jobs = calloc(info->max_seqs, sizeof(*batch->jobs));
-    batch->job_request = calloc(info->max_seqs, sizeof(*batch->job_request));
-    if (!batch->rows || !batch->jobs || !batch->job_request ||
-        sched_open(&batch->sched, &limits) != ST_OK)
-        return error_set(err, ST_NOMEM, "no memory for a batch of %u rows", info->max_rows);
-    metrics_set(metrics, GAUGE_KV_PAGES, info->n_pages);
-    return ST_OK;
-}
+#include "server/pages.h"
 
 void batch_done(struct batch *batch)
 {
@@ -55,7 +33,7 @@ static void set_gauges(struct batch *batch)
     const struct sched *sched = &batch->sched;
 
     metrics_set(batch->metrics, GAUGE_RUNNING, sched->running.n);
-    metrics_set(batch->metrics, GAUGE_KV_PAGES_USED, sched->limits.n_pages - sched->pages_free);
+    pages_show(batch);
 }
 
 void batch_join(struct batch *batch, struct request *request)
@@ -63,18 +41,11 @@ void batch_join(struct batch *batch, struct request *request)
     sched_add(&batch->sched, &request->item, request->n_prompt);
 }
 
-static void give_back_pages(struct batch *batch, struct request *request)
-{
-    if (request->has_seq)
-        runner_seq_free(batch->runner, request->seq);
-    request->has_seq = false;
-}
-
 void batch_leave(struct batch *batch, struct request *request, uint64_t now_us)
 {
     assert(request->outcome != OUTCOME_OPEN);
     sched_remove(&batch->sched, &request->item);
-    give_back_pages(batch, request);
+    pages_give_back(batch, request);
     sampler_free(request->sampler);
     detok_free(request->detok);
     request->sampler = NULL;
@@ -132,49 +103,99 @@ static int open_tools(struct batch *batch, struct request *request)
     return r;
 }
 
-static void admit(struct batch *batch, struct request *request, uint64_t now_us)
+/* It runs from now on, first `cached` positions are there already. */
+static void enter(struct batch *batch, struct request *request, uint32_t cached)
 {
-    int r = runner_seq_new(batch->runner, &request->seq);
+    int r = request->sampler ? ST_OK : open_tools(batch, request);
 
-    request->has_seq = r == ST_OK;
-    if (r == ST_OK && !request->sampler)
-        r = open_tools(batch, request);
     if (r != ST_OK)
         request_fail(request, API_INTERNAL, "the request could not start: %s.", status_name(r));
-    request_move(request, STAGE_BATCH, now_us);
+    request_move(request, STAGE_BATCH, batch->began_us);
     if (request->admitted_us)
         return; /* it was preempted and is back */
-    request->admitted_us = now_us;
+    request->admitted_us = batch->began_us;
+    request->n_cached = cached;
     metrics_add(batch->metrics, COUNT_PROMPT_TOKENS, request->n_prompt);
+    if (batch->prefix_cache) {
+        metrics_add(batch->metrics, COUNT_PREFIX_QUERIES, request->n_prompt);
+        metrics_add(batch->metrics, COUNT_PREFIX_HITS, cached);
+    }
     queue_put(batch->outbox, &request->admitted_event.mail);
 }
 
-static void preempt(struct batch *batch, struct request *request, uint64_t now_us)
+/* ---- what the schedule asks for ---- */
+
+static uint32_t on_pages_free(void *arg)
 {
-    give_back_pages(batch, request);
+    return runner_pages_free(((struct batch *)arg)->runner);
+}
+
+static bool on_admit(void *arg, struct sched_item *item, uint32_t spare, uint32_t *ret_done)
+{
+    struct request *request = batch_request(item);
+
+    if (!pages_take(arg, request, spare, ret_done))
+        return false;
+    enter(arg, request, *ret_done);
+    return true;
+}
+
+static bool on_reserve(void *arg, struct sched_item *item, uint32_t n_tokens)
+{
+    return pages_reserve(arg, batch_request(item), n_tokens);
+}
+
+static void on_preempt(void *arg, struct sched_item *item)
+{
+    struct batch *batch = arg;
+    struct request *request = batch_request(item);
+
+    pages_give_back(batch, request);
     if (request->stage != STAGE_BATCH)
-        request_move(request, STAGE_BATCH, now_us); /* it was about to be in this step */
-    request_move(request, STAGE_ADMIT, now_us);
+        request_move(request, STAGE_BATCH, batch->began_us); /* it was about to be in this step */
+    request_move(request, STAGE_ADMIT, batch->began_us);
     metrics_add(batch->metrics, COUNT_PREEMPTIONS, 1);
 }
 
-/* The rows of one slice; false: the request failed and has none. */
-static bool put_rows(struct batch *batch, const struct sched_slice *slice, size_t *n_rows,
-                     uint64_t now_us)
+/* ---- open ---- */
+
+int batch_open(struct batch *batch, const struct model *model, const struct batch_opts *opts,
+               struct metrics *metrics, struct queue *outbox, struct error *err)
+{
+    *batch = (struct batch){
+        .model = model, .metrics = metrics, .outbox = outbox, .prefix_cache = opts->prefix_cache};
+    int r = runner_open(model, &opts->runner, &batch->runner, err);
+    if (r != ST_OK)
+        return r;
+
+    const struct runner_info *info = runner_info(batch->runner);
+    struct sched_limits limits = {.max_seqs = info->max_seqs, .max_rows = info->max_rows};
+    struct sched_store store = {.arg = batch,
+                                .pages_free = on_pages_free,
+                                .admit = on_admit,
+                                .reserve = on_reserve,
+                                .preempt = on_preempt};
+    batch->rows = calloc(info->max_rows, sizeof(*batch->rows));
+    batch->jobs = calloc(info->max_seqs, sizeof(*batch->jobs));
+    batch->job_request = calloc(info->max_seqs, sizeof(*batch->job_request));
+    if (!batch->rows || !batch->jobs || !batch->job_request ||
+        sched_open(&batch->sched, &limits, &store) != ST_OK)
+        return error_set(err, ST_NOMEM, "no memory for a batch of %u rows", info->max_rows);
+    metrics_set(metrics, GAUGE_KV_PAGES, info->n_pages);
+    return ST_OK;
+}
+
+/* ---- a step ---- */
+
+/* The rows of one slice, none if its request has failed. */
+static void put_rows(struct batch *batch, const struct sched_slice *slice, size_t *n_rows)
 {
     struct request *request = batch_request(slice->item);
 
     if (request->outcome != OUTCOME_OPEN)
-        return false;
-    /* The schedule counted these pages as free, so not getting them is a bug of ours. */
-    int r = runner_seq_reserve(batch->runner, request->seq, slice->item->n_tokens);
-    assert(r == ST_OK || r == ST_NOMEM);
-    if (r != ST_OK) {
-        request_fail(request, API_INTERNAL, "no memory for the keys and values of the request.");
-        return false;
-    }
+        return;
     if (request->stage != STAGE_BATCH)
-        request_move(request, STAGE_BATCH, now_us);
+        request_move(request, STAGE_BATCH, batch->began_us);
     for (uint32_t i = 0; i < slice->n; i++) {
         uint32_t pos = slice->first + i;
         batch->rows[(*n_rows)++] = (struct batch_row){.token = request->ids[pos],
@@ -182,8 +203,7 @@ static bool put_rows(struct batch *batch, const struct sched_slice *slice, size_
                                                       .pos = pos,
                                                       .logits = slice->logits && i + 1 == slice->n};
     }
-    request_move(request, STAGE_FORWARD, now_us);
-    return true;
+    request_move(request, STAGE_FORWARD, batch->began_us);
 }
 
 /* After the network ran: those with logits get a sampling job, the others have chunks to come. */
@@ -286,49 +306,53 @@ static void finish_jobs(struct batch *batch)
                          status_name(batch->jobs[i].status));
         request_move(request, STAGE_STREAM, clock_us());
         if (request->outcome == OUTCOME_OPEN)
-            sched_grow(&batch->sched, &request->item);
+            sched_grow(&batch->sched, &request->item, 1);
     }
 }
 
-/* Requests that ended in this step go home. */
-static void send_home(struct batch *batch, const struct sched_plan *plan)
+/* What the step stored may be found by others; requests that ended in it go home. */
+static void end_step(struct batch *batch, const struct sched_plan *plan)
 {
     uint64_t now_us = clock_us();
 
     for (uint32_t i = 0; i < plan->n_slices; i++) {
         struct request *request = batch_request(plan->slices[i].item);
-        if (request->outcome != OUTCOME_OPEN)
+        if (request->outcome == OUTCOME_OPEN)
+            pages_publish(batch, request, plan->slices[i].first);
+        else
             batch_leave(batch, request, now_us);
     }
 }
 
-void batch_step(struct batch *batch)
+/* The network over the rows. */
+static void run(struct batch *batch, const struct sched_plan *plan, size_t n_rows)
 {
-    uint64_t began_us = clock_us();
-    const struct sched_plan *plan = sched_step(&batch->sched);
-    size_t n_rows = 0;
-    int r = ST_OK;
+    int r = n_rows > 0 ? runner_step(batch->runner, batch->rows, n_rows) : ST_OK;
 
-    for (uint32_t i = 0; i < plan->n_preempted; i++)
-        preempt(batch, batch_request(plan->preempted[i]), began_us);
-    for (uint32_t i = 0; i < plan->n_admitted; i++)
-        admit(batch, batch_request(plan->admitted[i]), began_us);
-    set_gauges(batch);
-    for (uint32_t i = 0; i < plan->n_slices; i++)
-        put_rows(batch, &plan->slices[i], &n_rows, began_us);
-
-    if (n_rows > 0)
-        r = runner_step(batch->runner, batch->rows, n_rows);
     for (uint32_t i = 0; r != ST_OK && i < plan->n_slices; i++)
         request_fail(batch_request(plan->slices[i].item), API_INTERNAL, "the step failed: %s.",
                      status_name(r));
-    sched_commit(&batch->sched);
+    if (r == ST_OK)
+        sched_commit(&batch->sched);
+}
+
+void batch_step(struct batch *batch)
+{
+    size_t n_rows = 0;
+
+    batch->began_us = clock_us();
+    sched_admit(&batch->sched);
+    set_gauges(batch);
+    const struct sched_plan *plan = sched_plan(&batch->sched, UINT32_MAX);
+    for (uint32_t i = 0; i < plan->n_slices; i++)
+        put_rows(batch, &plan->slices[i], &n_rows);
+    run(batch, plan, n_rows);
     make_jobs(batch, plan, clock_us());
     if (batch->n_jobs > 0)
         runner_sample(batch->runner, batch->jobs, batch->n_jobs);
     finish_jobs(batch);
-    send_home(batch, plan);
+    end_step(batch, plan);
     metrics_add(batch->metrics, COUNT_STEPS, 1);
     metrics_add(batch->metrics, COUNT_STEP_ROWS, n_rows);
-    metrics_observe(batch->metrics, LATENCY_STEP, clock_us() - began_us);
+    metrics_observe(batch->metrics, LATENCY_STEP, clock_us() - batch->began_us);
 }

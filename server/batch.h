@@ -16,9 +16,15 @@
 #include "server/request.h"
 #include "server/scheduler.h"
 
+struct batch_opts {
+    struct runner_opts runner; /* kv_bytes is a bound */
+    bool prefix_cache;         /* prompts that begin like earlier ones start where they differ */
+};
+
 struct batch {
     const struct model *model;
     struct runner *runner;
+    bool prefix_cache;
     struct sched sched;
     struct metrics *metrics;
     struct queue *outbox;
@@ -26,10 +32,11 @@ struct batch {
     struct sample_job *jobs;      /* max_seqs */
     struct request **job_request; /* whose job it is */
     uint32_t n_jobs;
+    uint64_t began_us;  /* the step that is going on */
+    uint64_t n_evicted; /* pages, as the metrics know them */
 };
 
-/* opts->kv_bytes is a bound. */
-int batch_open(struct batch *batch, const struct model *model, const struct runner_opts *opts,
+int batch_open(struct batch *batch, const struct model *model, const struct batch_opts *opts,
                struct metrics *metrics, struct queue *outbox, struct error *err);
 void batch_done(struct batch *batch); /* a zeroed struct is fine */
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "config/cpus.h"
-#include "server/batch.h"
 #include "server/clock.h"
 
 struct engine {
@@ -23,14 +22,14 @@ struct engine {
 
 static int load(struct engine *engine)
 {
-    struct runner_opts opts = engine->opts.runner;
+    struct batch_opts opts = engine->opts.batch;
     int r = model_open(&engine->opts.model, &engine->model, &engine->loaded_err);
 
     if (r != ST_OK)
         return r;
-    if (opts.kv_bytes == 0) {
+    if (opts.runner.kv_bytes == 0) {
         uint64_t left = memory_available(NULL);
-        opts.kv_bytes = left == UINT64_MAX ? 0 : left / 2;
+        opts.runner.kv_bytes = left == UINT64_MAX ? 0 : left / 2;
     }
     return batch_open(&engine->batch, engine->model, &opts, engine->opts.metrics, &engine->outbox,
                       &engine->loaded_err);

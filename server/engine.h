@@ -15,6 +15,7 @@
 
 #include "config/status.h"
 #include "model/model.h"
+#include "server/batch.h"
 #include "server/metrics.h"
 #include "server/queue.h"
 #include "server/request.h"
@@ -23,8 +24,8 @@ struct engine;
 
 struct engine_opts {
     struct model_opts model;
-    struct runner_opts runner; /* kv_bytes 0: half of the memory left after the weights, at most
-                                  what n_ctx x max_seqs needs */
+    struct batch_opts batch; /* kv_bytes 0: half of the memory left after the weights, at most what
+                                n_ctx x max_seqs needs */
     struct metrics *metrics;
     void (*wake)(void *arg); /* called when something was put into the empty outbox */
     void *wake_arg;

@@ -141,6 +141,7 @@ void request_result(const struct request *request, const char *model,
         .stop_token = r->stop_token,
         .prompt_tokens = r->n_prompt,
         .completion_tokens = r->n_made,
+        .cached_tokens = r->n_cached,
         .timings = {.queue_ms = span_ms(r->queued_us, r->admitted_us),
                     .prefill_ms = span_ms(r->admitted_us, r->first_us),
                     .decode_ms = span_ms(r->first_us, r->last_us),
@@ -178,7 +179,7 @@ static const char *const stage_keys[N_STAGES] = {
 static void write_log(const struct request *request, enum stage last, int http_status)
 {
     const struct request *r = request;
-    struct log_field fields[16 + N_STAGES];
+    struct log_field fields[20 + N_STAGES];
     size_t n = 0;
 
     fields[n++] = log_str("request_id", r->trace);
@@ -194,6 +195,7 @@ static void write_log(const struct request *request, enum stage last, int http_s
         fields[n++] = log_str("id", r->id);
         fields[n++] = log_bool("streamed", r->ask.stream);
         fields[n++] = log_uint("prompt_tokens", r->n_prompt);
+        fields[n++] = log_uint("cached_tokens", r->n_cached);
         fields[n++] = log_uint("completion_tokens", r->n_made);
         if (r->outcome == OUTCOME_FINISHED)
             fields[n++] = log_str("finish_reason", finish_reason_name(r->finish));

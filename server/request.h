@@ -68,10 +68,12 @@ struct request {
     uint32_t timeout_ms;  /* the one that counts; 0: none */
     uint64_t deadline_us; /* 0: none */
     uint64_t seed;
+    uint64_t tenant; /* whose cached prefixes it shares; one for all until API keys exist */
 
     /* text as ids: the prompt, then what was made */
     int32_t *ids;
     uint32_t n_prompt, n_made, max_tokens;
+    uint32_t n_cached; /* of the prompt: were stored when it began to run */
 
     /* the engine's */
     struct sched_item item;

@@ -43,42 +43,29 @@ static void list_remove(struct sched_list *list, struct sched_item *item)
     list->n--;
 }
 
-static uint32_t pages_for(const struct sched *sched, uint32_t n_tokens)
-{
-    return n_tokens / sched->limits.page_tokens + (n_tokens % sched->limits.page_tokens != 0);
-}
-
 static uint32_t pending(const struct sched_item *item)
 {
     return item->n_tokens - item->n_done;
 }
 
-int sched_open(struct sched *sched, const struct sched_limits *limits)
+int sched_open(struct sched *sched, const struct sched_limits *limits,
+               const struct sched_store *store)
 {
     assert(limits->max_seqs > 0 && limits->max_rows >= limits->max_seqs);
-    assert(limits->page_tokens > 0 && limits->n_pages > 0);
-    *sched = (struct sched){.limits = *limits, .pages_free = limits->n_pages};
-    sched->plan.preempted = calloc(limits->max_seqs, sizeof(*sched->plan.preempted));
-    sched->plan.admitted = calloc(limits->max_seqs, sizeof(*sched->plan.admitted));
+    *sched = (struct sched){.limits = *limits, .store = *store};
     sched->plan.slices = calloc(limits->max_seqs, sizeof(*sched->plan.slices));
-    if (!sched->plan.preempted || !sched->plan.admitted || !sched->plan.slices) {
-        sched_done(sched);
-        return ST_NOMEM;
-    }
-    return ST_OK;
+    return sched->plan.slices ? ST_OK : ST_NOMEM;
 }
 
 void sched_done(struct sched *sched)
 {
-    free(sched->plan.preempted);
-    free(sched->plan.admitted);
     free(sched->plan.slices);
     *sched = (struct sched){0};
 }
 
 void sched_add(struct sched *sched, struct sched_item *item, uint32_t n_tokens)
 {
-    assert(n_tokens > 0 && pages_for(sched, n_tokens) <= sched->limits.n_pages);
+    assert(n_tokens > 0);
     *item = (struct sched_item){
         .place = SCHED_WAITING, .order = sched->next_order++, .n_tokens = n_tokens};
     list_push_back(&sched->waiting, item);
@@ -87,17 +74,18 @@ void sched_add(struct sched *sched, struct sched_item *item, uint32_t n_tokens)
 void sched_remove(struct sched *sched, struct sched_item *item)
 {
     assert(item->place != SCHED_OUT);
+    if (item == sched->waiting.head)
+        sched->refused = false;
     list_remove(item->place == SCHED_WAITING ? &sched->waiting : &sched->running, item);
-    sched->pages_free += item->n_pages;
-    item->n_pages = 0;
     item->place = SCHED_OUT;
 }
 
-void sched_grow(struct sched *sched, struct sched_item *item)
+void sched_grow(struct sched *sched, struct sched_item *item, uint32_t n)
 {
-    assert(item->place == SCHED_RUNNING && item->n_done == item->n_tokens);
-    item->n_tokens++;
-    assert(pages_for(sched, item->n_tokens) <= sched->limits.n_pages);
+    (void)sched;
+    assert(item->place == SCHED_RUNNING && item->n_done == item->n_tokens && n > 0);
+    item->n_tokens += n;
+    item->n_done += n - 1;
 }
 
 /* The youngest goes back to the front of the line: it is older than whoever waits there. */
@@ -108,61 +96,100 @@ static void preempt_youngest(struct sched *sched)
     assert(item != sched->running.head); /* all pages together hold any one sequence */
     list_remove(&sched->running, item);
     list_push_front(&sched->waiting, item);
-    sched->pages_free += item->n_pages;
-    item->n_pages = 0;
+    sched->store.preempt(sched->store.arg, item);
     item->n_done = 0;
     item->place = SCHED_WAITING;
-    sched->plan.preempted[sched->plan.n_preempted++] = item;
+    sched->refused = false;
 }
 
-static void grow_running(struct sched *sched)
+/* false: somebody was preempted. */
+static bool grow_running(struct sched *sched)
 {
+    const struct sched_store *store = &sched->store;
+    uint32_t n_before = sched->running.n;
     struct sched_item *next;
 
     for (struct sched_item *item = sched->running.head; item; item = next) {
-        uint32_t more = pages_for(sched, item->n_tokens) - item->n_pages;
-
-        while (item->place == SCHED_RUNNING && more > sched->pages_free)
+        while (item->place == SCHED_RUNNING && !store->reserve(store->arg, item, item->n_tokens))
             preempt_youngest(sched);
         if (item->place != SCHED_RUNNING)
             break; /* it was the youngest itself: nobody comes after it */
         next = item->next;
-        sched->pages_free -= more;
-        item->n_pages += more;
     }
+    return sched->running.n == n_before;
 }
 
 /* Strictly in order: a long prompt at the front is not overtaken until it starves. A page for each
- * running sequence is left, else the newcomer would be thrown out again within a few steps. */
+ * running sequence is left, else the newcomer would be thrown out again within a few steps. One
+ * that did not fit is not tried again, which would cost a search, before more pages are free. */
 static void admit_waiting(struct sched *sched)
 {
-    while (sched->waiting.head && sched->running.n < sched->limits.max_seqs) {
-        struct sched_item *item = sched->waiting.head;
-        uint32_t need = pages_for(sched, item->n_tokens);
+    const struct sched_store *store = &sched->store;
+    struct sched_item *item;
 
-        if ((uint64_t)need + sched->running.n > sched->pages_free)
+    while ((item = sched->waiting.head) && sched->running.n < sched->limits.max_seqs) {
+        uint32_t n_free = store->pages_free(store->arg);
+
+        if (sched->refused && n_free <= sched->refused_free)
             break;
+        sched->refused = !store->admit(store->arg, item, sched->running.n, &item->n_done);
+        sched->refused_free = n_free;
+        if (sched->refused)
+            break;
+        assert(item->n_done < item->n_tokens);
         list_remove(&sched->waiting, item);
         list_push_back(&sched->running, item);
-        sched->pages_free -= need;
-        item->n_pages = need;
         item->place = SCHED_RUNNING;
-        sched->plan.admitted[sched->plan.n_admitted++] = item;
     }
 }
 
-/* Rows of every running sequence: one for those that decode, then prompts share what is left. */
+void sched_admit(struct sched *sched)
+{
+    /* Whoever has just lost its pages must not take them back in the same step. */
+    if (grow_running(sched))
+        admit_waiting(sched);
+}
+
+uint32_t sched_decoding(const struct sched *sched)
+{
+    uint32_t n = 0;
+
+    for (const struct sched_item *item = sched->running.head; item; item = item->next)
+        n += pending(item) == 1;
+    return n;
+}
+
+/* Guesses must not cost anybody a page: they get what is spare, or nothing. */
+static uint32_t draft_rows(struct sched *sched, struct sched_item *item, uint32_t most)
+{
+    const struct sched_store *store = &sched->store;
+    uint32_t n = item->n_draft < most ? item->n_draft : most;
+
+    item->n_draft = 0;
+    if (n == 0 || store->pages_free(store->arg) <= sched->running.n ||
+        !store->reserve(store->arg, item, item->n_tokens + n))
+        return 0;
+    return n;
+}
+
+/* A slice for every running sequence: those that decode get their row, and rows for guesses while
+ * no prompt waits for rows; prompts come later. Returns the rows that are left. */
 static uint32_t rows_for_decoding(struct sched *sched)
 {
-    uint32_t left = sched->limits.max_rows;
     struct sched_plan *plan = &sched->plan;
+    uint32_t n_decoding = sched_decoding(sched), left = sched->limits.max_rows - n_decoding;
+    bool may_draft = n_decoding == sched->running.n;
 
     for (struct sched_item *item = sched->running.head; item; item = item->next) {
+        struct sched_slice *slice = &plan->slices[plan->n_slices++];
+
         assert(pending(item) > 0);
-        bool decodes = pending(item) == 1;
-        plan->slices[plan->n_slices++] =
-            (struct sched_slice){.item = item, .first = item->n_done, .n = decodes ? 1 : 0};
-        left -= decodes ? 1 : 0;
+        *slice = (struct sched_slice){.item = item, .first = item->n_done};
+        if (pending(item) > 1)
+            continue;
+        slice->n_draft = draft_rows(sched, item, may_draft ? left : 0);
+        slice->n = 1 + slice->n_draft;
+        left -= slice->n_draft;
     }
     return left;
 }
@@ -208,32 +235,33 @@ static void rows_for_prompts(struct sched *sched, uint32_t left)
     give_rows(oldest, left);
 }
 
-const struct sched_plan *sched_step(struct sched *sched)
+const struct sched_plan *sched_plan(struct sched *sched, uint32_t prompt_rows)
 {
     struct sched_plan *plan = &sched->plan;
     uint32_t n = 0;
 
-    plan->n_preempted = plan->n_admitted = plan->n_slices = plan->n_rows = 0;
-    grow_running(sched);
-    /* Whoever has just lost its pages must not take them back in the same step. */
-    if (plan->n_preempted == 0)
-        admit_waiting(sched);
-    rows_for_prompts(sched, rows_for_decoding(sched));
+    plan->n_slices = plan->n_rows = plan->n_draft = 0;
+    uint32_t left = rows_for_decoding(sched);
+    rows_for_prompts(sched, prompt_rows < left ? prompt_rows : left);
 
     for (uint32_t i = 0; i < plan->n_slices; i++) {
         struct sched_slice slice = plan->slices[i];
         if (slice.n == 0)
             continue; /* no rows were left for it: next time */
-        slice.logits = slice.first + slice.n == slice.item->n_tokens;
+        slice.logits = slice.first + slice.n - slice.n_draft == slice.item->n_tokens;
         plan->slices[n++] = slice;
         plan->n_rows += slice.n;
+        plan->n_draft += slice.n_draft;
     }
     plan->n_slices = n;
+    assert(plan->n_rows > 0 || sched->running.n == 0);
     return plan;
 }
 
 void sched_commit(struct sched *sched)
 {
-    for (uint32_t i = 0; i < sched->plan.n_slices; i++)
-        sched->plan.slices[i].item->n_done += sched->plan.slices[i].n;
+    for (uint32_t i = 0; i < sched->plan.n_slices; i++) {
+        const struct sched_slice *slice = &sched->plan.slices[i];
+        slice->item->n_done += slice->n - slice->n_draft;
+    }
 }

@@ -21,7 +21,7 @@ def test_frames_byte_for_byte(start):
     last = re.compile(
         r'data: \{"id":"' + ident + r'","object":"generation","created":\d+,"model":"fake","index":0,"text":"","seed":7,'
         r'"finish_reason":"length","stop_reason":null,"usage":\{"prompt_tokens":5,"completion_tokens":5,"total_tokens":10,'
-        r'"prompt_tokens_details":\{"cached_tokens":0\}\},"timings":\{"queue_ms":[\d.]+,"prefill_ms":[\d.]+,"decode_ms":[\d.]+,'
+        r'"prompt_tokens_details":\{"cached_tokens":4\}\},"timings":\{"queue_ms":[\d.]+,"prefill_ms":[\d.]+,"decode_ms":[\d.]+,'
         r'"ttft_ms":[\d.]+,"total_ms":[\d.]+\}\}\n\ndata: \[DONE\]\n\n'
     )
     assert answer.body.decode().startswith(pieces)
@@ -37,6 +37,8 @@ def test_a_stream_says_what_the_whole_answer_says(daemon):
     assert "".join(p["text"] for p in pieces) == whole["text"]
     last = pieces[-1]
     assert set(last) == set(whole) | {"index"}
+    for answer in (whole, last):  # the second one may find more of its prompt
+        assert answer["usage"].pop("prompt_tokens_details")["cached_tokens"] < answer["usage"]["prompt_tokens"]
     for key in ("object", "model", "seed", "finish_reason", "stop_reason", "usage"):
         assert last[key] == whole[key]
     assert all(set(p) == {"id", "index", "text"} and p["text"] for p in pieces[:-1])

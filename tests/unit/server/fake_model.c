@@ -1,4 +1,5 @@
 /* fake_model.c - model/model.h without a model: what the server's tests need to hold the clock.
+ * Its text half is fake_text.c.
  *
  * Ids 0..255 are bytes, then BOS, EOS and a poison whose logits are NaN. The next token is a letter
  * that depends on every token before it, read back from the fake's own key/value store, so a server
@@ -7,30 +8,31 @@
  *
  * The environment sets its pace and size: FAKE_STEP_US, FAKE_ROW_US (a step's time), FAKE_LOAD_MS,
  * FAKE_LOAD_FAIL, FAKE_CTX, FAKE_PAGES, FAKE_TOKEN_BYTES (text of one token), FAKE_EOS_EVERY (about
- * one token in so many is EOS), FAKE_FAIL_STEP (that step fails), FAKE_TOKENIZE_MS. */
+ * one token in so many is EOS), FAKE_FAIL_STEP (that step fails), FAKE_TOKENIZE_MS, FAKE_PERIOD
+ * (most tokens repeat the one so many positions before). */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "model/model.h"
+#include "unit/server/fake_model.h"
 
-enum { BOS = 256, EOS = 257, POISON = 258, N_VOCAB = 512 };
 #define PAGE_TOKENS 16u
-#define MAX_PIECE 65536u
-
-struct model {
-    struct model_info info;
-    uint64_t step_us, row_us, tokenize_ms, eos_every, fail_step;
-    size_t token_bytes;
-    char piece[MAX_PIECE]; /* filler of a long token */
-};
+#define MAX_TEXTS 64u
 
 struct fake_seq {
     int32_t *tokens; /* n_ctx: what step() stored */
     uint32_t n_stored, n_pages;
+    uint32_t n_found; /* of those: published, never written again */
     bool alive;
+};
+
+/* A text that was published, as the fake's prefix cache: it costs no pages, whoever attaches to it
+ * pays for a copy. */
+struct fake_text {
+    uint64_t tenant;
+    int32_t *ids;
+    uint32_t n;
 };
 
 struct runner {
@@ -42,6 +44,9 @@ struct runner {
     size_t n_rows;
     uint32_t pages_free;
     uint64_t n_steps;
+    struct fake_text texts[MAX_TEXTS]; /* a ring */
+    uint32_t n_texts;
+    struct runner_prefix_stats stats;
 };
 
 struct sampler {
@@ -49,30 +54,11 @@ struct sampler {
     uint64_t n_accepted;
 };
 
-struct detok {
-    const struct model *model;
-    char **stops;
-    size_t n_stops;
-    char *text; /* held back, then what was handed out last */
-    size_t len, cap;
-    char *out;
-    bool stopped;
-};
-
 static uint64_t knob(const char *name, uint64_t fallback)
 {
     const char *text = getenv(name);
 
     return text ? strtoull(text, NULL, 10) : fallback;
-}
-
-static void sleep_us(uint64_t us)
-{
-    struct timespec time = {.tv_sec = (time_t)(us / 1000000),
-                            .tv_nsec = (long)(us % 1000000) * 1000};
-
-    if (us)
-        nanosleep(&time, NULL);
 }
 
 /* ---- model ---- */
@@ -106,6 +92,7 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
                                       .n_vocab = N_VOCAB};
     model->step_us = knob("FAKE_STEP_US", 0);
     model->row_us = knob("FAKE_ROW_US", 0);
+    model->period = knob("FAKE_PERIOD", 0);
     model->tokenize_ms = knob("FAKE_TOKENIZE_MS", 0);
     model->eos_every = knob("FAKE_EOS_EVERY", 0);
     model->fail_step = knob("FAKE_FAIL_STEP", 0);
@@ -126,124 +113,6 @@ const struct model_info *model_info(const struct model *model)
     return &model->info;
 }
 
-int model_tokenize(const struct model *model, const char *text, size_t len, unsigned flags,
-                   int32_t **ret_ids, size_t *ret_n, struct error *err)
-{
-    static const char eos[] = "<|eos|>";
-    int32_t *ids = malloc((len + 1) * sizeof(*ids));
-    size_t n = 0;
-
-    (void)err;
-    assert(ids);
-    sleep_us(model->tokenize_ms * 1000);
-    if (flags & MODEL_TEXT_BOS)
-        ids[n++] = BOS;
-    for (size_t i = 0; i < len;) {
-        if ((flags & MODEL_TEXT_SPECIAL) && len - i >= sizeof(eos) - 1 &&
-            memcmp(text + i, eos, sizeof(eos) - 1) == 0) {
-            ids[n++] = EOS;
-            i += sizeof(eos) - 1;
-        } else {
-            ids[n++] = (unsigned char)text[i++];
-        }
-    }
-    *ret_ids = ids;
-    *ret_n = n;
-    return ST_OK;
-}
-
-size_t model_max_text_bytes(const struct model *model, size_t n_tokens)
-{
-    (void)model;
-    return n_tokens * 7; /* the longest name, <|eos|>, is one token */
-}
-
-bool model_is_end(const struct model *model, int32_t id)
-{
-    (void)model;
-    return id == EOS;
-}
-
-/* ---- text ---- */
-
-int detok_open(const struct model *model, const char *const *stops, size_t n_stops,
-               struct detok **ret_detok)
-{
-    struct detok *detok = calloc(1, sizeof(*detok));
-
-    assert(detok);
-    detok->model = model;
-    detok->n_stops = n_stops;
-    detok->cap = 2 * MAX_PIECE;
-    detok->text = malloc(detok->cap);
-    detok->out = malloc(detok->cap);
-    detok->stops = calloc(n_stops + 1, sizeof(*detok->stops));
-    assert(detok->text && detok->out && detok->stops);
-    for (size_t i = 0; i < n_stops; i++)
-        detok->stops[i] = strdup(stops[i]);
-    *ret_detok = detok;
-    return ST_OK;
-}
-
-void detok_free(struct detok *detok)
-{
-    if (!detok)
-        return;
-    for (size_t i = 0; i < detok->n_stops; i++)
-        free(detok->stops[i]);
-    free(detok->stops);
-    free(detok->text);
-    free(detok->out);
-    free(detok);
-}
-
-/* Hand out the first n held bytes. */
-static void hand_out(struct detok *detok, size_t n, const char **ret_text, size_t *ret_len)
-{
-    memcpy(detok->out, detok->text, n);
-    memmove(detok->text, detok->text + n, detok->len - n);
-    detok->len -= n;
-    *ret_text = detok->out;
-    *ret_len = n;
-}
-
-int detok_push(struct detok *detok, int32_t id, const char **ret_text, size_t *ret_len,
-               int *ret_stop)
-{
-    size_t hold = 0, first = detok->len;
-
-    *ret_stop = -1;
-    assert(!detok->stopped && detok->len + detok->model->token_bytes <= detok->cap);
-    memcpy(detok->text + detok->len, detok->model->piece, detok->model->token_bytes);
-    detok->text[detok->len] = id < 128 ? (char)id : '?';
-    detok->len += detok->model->token_bytes;
-    for (size_t i = 0; i < detok->n_stops; i++) {
-        size_t n = strlen(detok->stops[i]);
-        char *at = memmem(detok->text, detok->len, detok->stops[i], n);
-        if (at && (*ret_stop < 0 || (size_t)(at - detok->text) < first)) {
-            *ret_stop = (int)i;
-            first = (size_t)(at - detok->text);
-        }
-        for (size_t k = n - 1; k > hold && *ret_stop < 0; k--)
-            if (k <= detok->len && memcmp(detok->text + detok->len - k, detok->stops[i], k) == 0)
-                hold = k;
-    }
-    if (*ret_stop >= 0) {
-        hand_out(detok, first, ret_text, ret_len);
-        detok->len = 0;
-        detok->stopped = true;
-    } else {
-        hand_out(detok, detok->len - hold, ret_text, ret_len);
-    }
-    return ST_OK;
-}
-
-int detok_finish(struct detok *detok, const char **ret_text, size_t *ret_len)
-{
-    hand_out(detok, detok->len, ret_text, ret_len);
-    return ST_OK;
-}
-
 /* ---- running ---- */
 
 int runner_open(const struct model *model, const struct runner_opts *opts,
@@ -262,7 +131,7 @@ int runner_open(const struct model *model, const struct runner_opts *opts,
                              .threads = opts->threads,
                              .kv = opts->kv};
     runner->info.max_rows = opts->max_rows ? opts->max_rows : 64 + runner->info.max_seqs;
-    runner->info.max_logits = runner->info.max_seqs;
+    runner->info.max_logits = opts->max_logits ? opts->max_logits : runner->info.max_seqs;
     uint32_t pages = (uint32_t)knob("FAKE_PAGES", 0);
     if (pages == 0)
         pages = (runner->info.n_ctx + PAGE_TOKENS - 1) / PAGE_TOKENS * runner->info.max_seqs;
@@ -283,6 +152,8 @@ void runner_free(struct runner *runner)
         return;
     for (uint32_t i = 0; i < runner->info.max_seqs; i++)
         free(runner->seqs[i].tokens);
+    for (uint32_t i = 0; i < MAX_TEXTS; i++)
+        free(runner->texts[i].ids);
     free(runner->seqs);
     free(runner->logits);
     free(runner->has_logits);
@@ -312,7 +183,7 @@ int runner_seq_new(struct runner *runner, uint32_t *ret_seq)
         if (seq->alive)
             continue;
         seq->alive = true;
-        seq->n_stored = seq->n_pages = 0;
+        seq->n_stored = seq->n_pages = seq->n_found = 0;
         if (!seq->tokens)
             seq->tokens = calloc(runner->info.n_ctx, sizeof(*seq->tokens));
         assert(seq->tokens);
@@ -370,6 +241,9 @@ static void fill_logits(struct runner *runner, size_t row, const struct fake_seq
         logits['a' + i] = (float)((hash >> (i % 13) * 4 ^ i * 7) % 26) + (float)i / 64;
     if (runner->model->eos_every && hash % runner->model->eos_every == 0)
         logits[EOS] = 1000;
+    uint64_t period = runner->model->period;
+    if (period && seq->n_stored >= period && hash % 8 != 0)
+        logits[seq->tokens[seq->n_stored - period]] += 500;
     for (uint32_t i = 0; i < seq->n_stored; i++)
         if (seq->tokens[i] == POISON)
             logits['a'] = NAN;
@@ -377,19 +251,25 @@ static void fill_logits(struct runner *runner, size_t row, const struct fake_seq
 
 int runner_step(struct runner *runner, const struct batch_row *rows, size_t n_rows)
 {
+    uint32_t n_logits = 0;
+
     assert(n_rows > 0 && n_rows <= runner->info.max_rows);
     runner->n_rows = n_rows;
     for (size_t i = 0; i < n_rows; i++) {
         struct fake_seq *seq = &runner->seqs[rows[i].seq];
 
-        assert(seq->alive && rows[i].pos == seq->n_stored);
+        /* What stood there was a guess that proved wrong. */
+        assert(seq->alive && rows[i].pos <= seq->n_stored && rows[i].pos >= seq->n_found);
+        assert(i == 0 || rows[i].seq != rows[i - 1].seq || rows[i].pos == rows[i - 1].pos + 1);
+        seq->n_stored = rows[i].pos;
         assert(rows[i].pos < seq->n_pages * PAGE_TOKENS && rows[i].pos < runner->info.n_ctx);
-        assert(i == 0 || rows[i].seq == rows[i - 1].seq || rows[i].pos == seq->n_stored);
         seq->tokens[seq->n_stored++] = rows[i].token;
         runner->has_logits[i] = rows[i].logits;
+        n_logits += rows[i].logits;
         if (rows[i].logits)
             fill_logits(runner, i, seq);
     }
+    assert(n_logits <= runner->info.max_logits);
     sleep_us(runner->model->step_us + runner->model->row_us * n_rows);
     return ++runner->n_steps == runner->model->fail_step ? ST_INTERNAL : ST_OK;
 }
@@ -426,37 +306,91 @@ int sampler_accept(struct sampler *sampler, int32_t id)
     return ST_OK;
 }
 
+static int draw(const struct sampler *sampler, const float *logits, int32_t *ret_id)
+{
+    int best = 'a', ban = sampler->opts.ban_end ? EOS : -1;
+
+    for (int i = 0; i < N_VOCAB; i++) {
+        if (isnan(logits[i]))
+            return ST_INTERNAL;
+        if (i != ban && logits[i] > logits[best])
+            best = i;
+    }
+    /* Not greedy: the seed turns the letters. */
+    if (sampler->opts.temperature > 0 && best >= 'a' && best <= 'z')
+        best = 'a' + (int)(((uint64_t)(best - 'a') + sampler->opts.seed) % 26);
+    *ret_id = best;
+    return ST_OK;
+}
+
 void runner_sample(struct runner *runner, struct sample_job *jobs, size_t n_jobs)
 {
-    (void)runner;
     for (size_t j = 0; j < n_jobs; j++) {
         struct sample_job *job = &jobs[j];
-        int best = 'a', ban = job->sampler->opts.ban_end ? EOS : -1;
+        uint32_t i = 0;
 
-        job->status = ST_OK;
-        for (int i = 0; i < N_VOCAB; i++) {
-            if (isnan(job->logits[i]))
-                job->status = ST_INTERNAL;
-            if (i != ban && job->logits[i] > job->logits[best])
-                best = i;
-        }
-        /* Not greedy: the seed turns the letters. */
-        if (job->sampler->opts.temperature > 0 && best != EOS)
-            best = 'a' + (int)(((uint64_t)(best - 'a') + job->sampler->opts.seed) % 26);
-        job->id[0] = best;
-        job->n_ids = 1;
+        assert(job->logits >= runner->logits &&
+               job->logits + (size_t)(job->n_draft + 1) * N_VOCAB <=
+                   runner->logits + runner->n_rows * N_VOCAB);
+        do {
+            job->status = draw(job->sampler, job->logits + (size_t)i * N_VOCAB, &job->id[i]);
+            i++;
+        } while (job->status == ST_OK && i <= job->n_draft && job->id[i - 1] == job->draft[i - 1]);
+        job->n_ids = i;
     }
 }
 
-uint32_t runner_seq_attach(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
-                           uint32_t n)
+/* ---- prefix cache ---- */
+
+uint32_t runner_seq_pages(const struct runner *runner, uint32_t seq)
 {
-    (void)runner, (void)seq, (void)tenant, (void)ids, (void)n;
-    return 0;
+    return runner->seqs[seq].n_pages;
 }
 
-void runner_seq_publish(struct runner *runner, uint32_t seq, uint64_t tenant, const int32_t *ids,
+uint32_t runner_seq_attach(struct runner *runner, uint32_t id, uint64_t tenant, const int32_t *ids,
+                           uint32_t n)
+{
+    struct fake_seq *seq = &runner->seqs[id];
+    uint32_t best = 0;
+
+    assert(seq->alive && seq->n_stored == 0 && n > 0);
+    for (uint32_t t = 0; t < MAX_TEXTS; t++) {
+        const struct fake_text *text = &runner->texts[t];
+        uint32_t same = 0;
+        while (text->tenant == tenant && same < text->n && same + 1 < n &&
+               text->ids[same] == ids[same])
+            same++;
+        best = same > best ? same : best;
+    }
+    if (runner_seq_reserve(runner, id, best) != ST_OK)
+        return 0;
+    if (best > 0)
+        memcpy(seq->tokens, ids, best * sizeof(*ids));
+    seq->n_stored = best;
+    runner->stats.lookup_tokens += n;
+    runner->stats.hit_tokens += best;
+    return best;
+}
+
+void runner_seq_publish(struct runner *runner, uint32_t id, uint64_t tenant, const int32_t *ids,
                         uint32_t n, bool last)
 {
-    (void)runner, (void)seq, (void)tenant, (void)ids, (void)n, (void)last;
+    struct fake_seq *seq = &runner->seqs[id];
+    struct fake_text *text = &runner->texts[runner->n_texts++ % MAX_TEXTS];
+
+    assert(seq->alive && n <= seq->n_stored && memcmp(seq->tokens, ids, n * sizeof(*ids)) == 0);
+    if (!last)
+        n -= n % PAGE_TOKENS;
+    runner->stats.cached_pages += runner_pages_for(runner, n) - runner_pages_for(runner, text->n);
+    runner->stats.evicted_pages += runner_pages_for(runner, text->n);
+    text->ids = realloc(text->ids, (n + 1) * sizeof(*ids));
+    assert(text->ids);
+    memcpy(text->ids, ids, n * sizeof(*ids));
+    text->tenant = tenant;
+    text->n = seq->n_found = n;
+}
+
+struct runner_prefix_stats runner_prefix_stats(const struct runner *runner)
+{
+    return runner->stats;
 }

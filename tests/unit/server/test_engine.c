@@ -16,9 +16,10 @@ static struct metrics metrics;
 
 static void start(uint32_t max_seqs)
 {
-    struct engine_opts opts = {.model = {.path = "fake"},
-                               .runner = {.max_seqs = max_seqs, .threads = 1},
-                               .metrics = &metrics};
+    struct engine_opts opts = {
+        .model = {.path = "fake"},
+        .batch = {.runner = {.max_seqs = max_seqs, .threads = 1}, .prefix_cache = true},
+        .metrics = &metrics};
     struct error err;
     struct mail *mail;
 
@@ -39,7 +40,7 @@ static void stop(void)
 }
 
 /* As generate.c does it, without sockets and workers. */
-static struct request *submit(const char *json)
+static struct request *prepare(const char *json)
 {
     struct request *request = request_new(clock_us());
     uint64_t now = clock_us();
@@ -56,6 +57,13 @@ static struct request *submit(const char *json)
     ck_assert_int_eq(prompt_prepare(request, engine_model(engine), engine_info(engine)->n_ctx),
                      ST_OK);
     request_move(request, STAGE_ADMIT, now);
+    return request;
+}
+
+static struct request *submit(const char *json)
+{
+    struct request *request = prepare(json);
+
     engine_submit(engine, request);
     return request;
 }
@@ -260,6 +268,88 @@ START_TEST(test_preempted_ones_emit_every_token_once)
 }
 END_TEST
 
+static uint64_t counter(enum counter which)
+{
+    return atomic_load(&metrics.counters[which]);
+}
+
+START_TEST(test_a_prompt_seen_before_is_not_computed_again)
+{
+    static const char json[] =
+        "{\"prompt\":\"forty bytes that are more than two pages..\",\"max_tokens\":30,"
+        "\"temperature\":0}";
+    struct seen seen = {0};
+    uint64_t rows;
+
+    start(2);
+    struct request *first = submit(json);
+    collect(1, &seen);
+    ck_assert_uint_eq(first->n_cached, 0);
+    rows = counter(COUNT_STEP_ROWS);
+    struct request *second = submit(json);
+    collect(2, &seen);
+    ck_assert_str_eq(second->text.data, first->text.data);
+    ck_assert_uint_eq(second->n_cached, second->n_prompt - 1);
+    ck_assert_uint_eq(counter(COUNT_STEP_ROWS) - rows, 30);
+    ck_assert_uint_eq(counter(COUNT_PREFIX_QUERIES), 2 * first->n_prompt);
+    ck_assert_uint_eq(counter(COUNT_PREFIX_HITS), second->n_cached);
+    ck_assert_uint_gt(atomic_load(&metrics.gauges[GAUGE_PREFIX_PAGES]), 0);
+    ck_assert_uint_eq(atomic_load(&metrics.gauges[GAUGE_KV_PAGES_USED]), 0);
+    request_close(first, 200, true, &metrics);
+    request_close(second, 200, true, &metrics);
+    request_free(first);
+    request_free(second);
+    stop();
+}
+END_TEST
+
+/* While the first still runs, its whole pages are there already. */
+START_TEST(test_a_prompt_is_found_while_its_request_runs)
+{
+    struct seen seen = {0};
+
+    setenv("FAKE_STEP_US", "1000", 1);
+    start(2);
+    struct request *runs = submit("{\"prompt\":\"0123456789abcdef0123456789abcdef-a\","
+                                  "\"max_tokens\":8000,\"stream\":true}");
+    while (counter(COUNT_GENERATION_TOKENS) == 0)
+        usleep(100);
+    struct request *other =
+        submit("{\"prompt\":\"0123456789abcdef0123456789abcdef-b\",\"max_tokens\":1}");
+    while (counter(COUNT_PREFIX_QUERIES) < 2 * runs->n_prompt)
+        usleep(100);
+    atomic_store(&runs->cancelled, true);
+    collect(2, &seen);
+    ck_assert_uint_eq(other->n_cached, 32);
+    request_close(runs, 0, true, &metrics);
+    request_close(other, 200, true, &metrics);
+    request_free(runs);
+    request_free(other);
+    stop();
+}
+END_TEST
+
+START_TEST(test_tenants_do_not_find_each_others_prompts)
+{
+    static const char json[] = "{\"prompt\":\"the same words twice\",\"max_tokens\":1}";
+    struct seen seen = {0};
+    const uint64_t tenants[] = {0, 1, 0};
+    const bool hit[] = {false, false, true};
+
+    start(1);
+    for (unsigned i = 0; i < 3; i++) {
+        struct request *request = prepare(json);
+        request->tenant = tenants[i];
+        engine_submit(engine, request);
+        collect(i + 1, &seen);
+        ck_assert_int_eq(request->n_cached > 0, hit[i]);
+        request_close(request, 200, true, &metrics);
+        request_free(request);
+    }
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_one_request_walks_the_whole_path,
@@ -268,6 +358,9 @@ int main(void)
                                   test_deadline_before_and_after_the_first_token,
                                   test_the_cut_ends_what_began_and_refuses_the_rest,
                                   test_preempted_ones_emit_every_token_once,
+                                  test_a_prompt_seen_before_is_not_computed_again,
+                                  test_a_prompt_is_found_while_its_request_runs,
+                                  test_tenants_do_not_find_each_others_prompts,
                                   NULL};
 
     return suite_run("engine", tests, 60);
