@@ -244,7 +244,7 @@ void runner_profile_get(const struct runner *runner, struct runner_profile *ret_
 
 /* What this machine can do at most, on the runner's own threads at once: the limits that
  * `octet bench engine --roofline` holds the network against. Each is the best of a few short rounds;
- * about a third of a second in all, and 384 MiB for that long. near_bytes: how much is read for
+ * about a third of a second in all, and 256 MiB for that long. near_bytes: how much is read for
  * read_near. ST_NOMEM. */
 struct machine_limits {
     double read_far, read_near; /* bytes a second: beyond the caches; near_bytes over and over */
