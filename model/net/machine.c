@@ -7,17 +7,20 @@
 
 /* Bytes beyond any cache; turns of a peak loop between two looks at the clock; seconds of a peak
  * round; the best round counts, as a shared machine only ever takes away. */
-static const size_t MEMORY_BYTES = (size_t)384 << 20;
-enum { TURNS = 4096, ROUNDS = 5 };
-static const double PEAK_S = 0.01;
+static const size_t MEMORY_BYTES = (size_t)256 << 20;
+enum { TURNS = 4096, ROUNDS = 8 };
+static const double PEAK_S = 0.003;
+
+struct lap {
+    double begin_s, end_s, macs;
+};
 
 struct measuring {
     struct runner *rn;
     uint64_t *memory;             /* MEMORY_BYTES; each worker has a part of its own */
     size_t bytes;                 /* of them to read */
     double (*peak)(size_t turns); /* or NULL: read */
-    double begin_s, end_s;        /* by worker 0, barriers before and after */
-    double *rate;                 /* [threads] multiply-adds a second */
+    struct lap *laps;             /* [threads] */
     _Atomic uint64_t seen;        /* what was read: nobody may leave the reading out */
 };
 
@@ -65,36 +68,37 @@ static uint64_t read_words(const uint64_t *p, size_t n)
 static void measure(void *arg, unsigned worker, unsigned n_workers)
 {
     struct measuring *m = arg;
-    double begin_s, end_s, macs = 0;
+    struct lap lap = {0};
     size_t n;
     const uint64_t *p = part_of(m, worker, n_workers, &n);
 
     pool_barrier(m->rn->pool);
-    begin_s = end_s = now_s();
-    if (m->peak) {
-        for (; end_s < begin_s + PEAK_S; end_s = now_s())
-            macs += m->peak(TURNS);
-        m->rate[worker] = macs / (end_s - begin_s);
-    } else {
+    lap.begin_s = lap.end_s = now_s();
+    if (!m->peak)
         m->seen ^= read_words(p, n);
-    }
-    pool_barrier(m->rn->pool);
-    if (worker == 0) {
-        m->begin_s = begin_s;
-        m->end_s = now_s();
-    }
+    for (; m->peak && lap.end_s < lap.begin_s + PEAK_S; lap.end_s = now_s())
+        lap.macs += m->peak(TURNS);
+    lap.end_s = now_s();
+    m->laps[worker] = lap;
 }
 
 static void best_read(struct measuring *m, size_t bytes, double *best)
 {
     unsigned n_workers = pool_size(m->rn->pool);
+    struct lap all;
     size_t n;
 
     m->peak = NULL;
     m->bytes = bytes < MEMORY_BYTES ? bytes : MEMORY_BYTES;
     pool_run(m->rn->pool, measure, m);
+    /* From the first to begin to the last to end: one may have been held up in between. */
+    all = m->laps[0];
+    for (unsigned i = 1; i < n_workers; i++) {
+        all.begin_s = m->laps[i].begin_s < all.begin_s ? m->laps[i].begin_s : all.begin_s;
+        all.end_s = m->laps[i].end_s > all.end_s ? m->laps[i].end_s : all.end_s;
+    }
     part_of(m, 0, n_workers, &n);
-    double rate = (double)(n * sizeof(*m->memory)) * n_workers / (m->end_s - m->begin_s);
+    double rate = (double)(n * sizeof(*m->memory)) * n_workers / (all.end_s - all.begin_s);
     *best = rate > *best ? rate : *best;
 }
 
@@ -105,7 +109,7 @@ static void best_peak(struct measuring *m, double (*peak)(size_t turns), double 
     m->peak = peak;
     pool_run(m->rn->pool, measure, m);
     for (unsigned i = 0; i < pool_size(m->rn->pool); i++)
-        rate += m->rate[i];
+        rate += m->laps[i].macs / (m->laps[i].end_s - m->laps[i].begin_s);
     *best = rate > *best ? rate : *best;
 }
 
@@ -116,9 +120,9 @@ int runner_measure_machine(struct runner *rn, uint64_t near_bytes,
     struct measuring m = {.rn = rn, .bytes = MEMORY_BYTES};
     int r = ST_NOMEM;
 
-    m.rate = calloc(pool_size(rn->pool), sizeof(*m.rate));
+    m.laps = calloc(pool_size(rn->pool), sizeof(*m.laps));
     m.memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!m.rate || m.memory == MAP_FAILED)
+    if (!m.laps || m.memory == MAP_FAILED)
         goto out;
     madvise(m.memory, MEMORY_BYTES, MADV_HUGEPAGE); /* as fast as the machine can, or no matter */
     pool_run(rn->pool, touch, &m);
@@ -132,7 +136,7 @@ int runner_measure_machine(struct runner *rn, uint64_t near_bytes,
     *ret_limits = limits;
     r = ST_OK;
 out:
-    free(m.rate);
+    free(m.laps);
     if (m.memory != MAP_FAILED)
         munmap(m.memory, MEMORY_BYTES);
     return r;

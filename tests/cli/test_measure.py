@@ -105,20 +105,82 @@ def test_ctx_beyond_the_model(int8, text):
     assert "--ctx" in said and "8192" in said
 
 
+def bench(model, *args):
+    done = octet("bench", "engine", "--model", model, "--threads", 2, "--json", *args)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+FIELDS = {"batch", "prompt", "generate", "threads", "precision", "prefill_tok_s", "decode_tok_s", "prefill_s",
+          "decode_s", "rss_bytes"}
+
+
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_bench_lines(int8, source, precision):
-    done = octet("bench", "engine", "--model", int8 if precision == "int8" else source, "--precision", precision,
-                 "--prompt", 20, "--generate", 5, "--batch", "1,3", "--threads", 2, "--json")
-    assert done.returncode == 0 and done.stderr == b"", done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = bench(int8 if precision == "int8" else source, "--precision", precision, "--prompt", 20, "--generate", 5,
+                  "--batch", "1,3")
     assert [line["batch"] for line in lines] == [1, 3]
     for line in lines:
-        assert line.keys() == {"batch", "prompt", "generate", "threads", "precision", "prefill_tok_s", "decode_tok_s",
-                               "prefill_s", "decode_s", "rss_bytes"}
+        assert line.keys() == FIELDS
         assert (line["prompt"], line["generate"], line["threads"], line["precision"]) == (20, 5, 2, precision)
         assert line["prefill_tok_s"] == pytest.approx(line["batch"] * 20 / line["prefill_s"], rel=1e-6)
         assert line["decode_tok_s"] == pytest.approx(line["batch"] * 5 / line["decode_s"], rel=1e-6)
         assert 50e6 < line["rss_bytes"] < 4e9
+
+
+# SmolLM2-135M: 30 layers of 576 x (9 + 3 + 3) x 64, 576 x 576 and 3 x 576 x 1536, and 49152 x 576 for logits.
+ROW_MACS, HEAD_MACS = 30 * (576 * 960 + 576 * 576 + 3 * 576 * 1536), 49152 * 576
+INT8_BYTES = (ROW_MACS + HEAD_MACS) * (64 + 2) / 64  # a scale of two bytes for 64 weights
+
+
+@pytest.mark.parametrize("precision, weight_bytes", [("int8", INT8_BYTES), ("fp32", 4 * (ROW_MACS + HEAD_MACS))])
+def test_bench_roofline(int8, source, precision, weight_bytes):
+    line, = bench(int8 if precision == "int8" else source, "--precision", precision, "--prompt", 20, "--generate", 5,
+                  "--batch", 3, "--roofline")
+    assert line.keys() == FIELDS | {"roofline"}
+    roof = line["roofline"]
+    assert all(value > 0 for name, value in roof.items() if name != "prefill_product_share"), roof
+    peak = roof["peak_i8_macs_s" if precision == "int8" else "peak_f32_macs_s"]
+    read = max(roof["read_far_bytes_s"], roof["read_near_bytes_s"])
+    assert roof["decode_limit_tok_s"] == pytest.approx(min(3 * read / weight_bytes, peak / (ROW_MACS + HEAD_MACS)), rel=1e-3)
+    assert roof["prefill_limit_tok_s"] == pytest.approx(peak / (ROW_MACS + HEAD_MACS / 20), rel=1e-6)
+    assert roof["decode_share"] == pytest.approx(line["decode_tok_s"] / roof["decode_limit_tok_s"], rel=1e-6)
+    assert roof["prefill_share"] == pytest.approx(line["prefill_tok_s"] / roof["prefill_limit_tok_s"], rel=1e-6)
+
+
+def test_bench_profile(int8):
+    line, = bench(int8, "--prompt", 20, "--generate", 5, "--profile")
+    assert line.keys() == FIELDS | {"profile"}
+    for phase in "prefill", "decode":
+        parts = line["profile"][phase]
+        assert parts.keys() == {"embed", "prepare", "qkv", "o", "gate_up", "down", "head", "store", "attention",
+                                "activate", "sample", "wait"}
+        assert {name for name, part in parts.items() if "macs_s" in part} == {"qkv", "o", "gate_up", "down", "head"}
+        total = sum(part["seconds"] for part in parts.values())
+        for part in parts.values():
+            assert part["share"] == pytest.approx(part["seconds"] / total if total else 0)
+
+
+def test_bench_ctx(int8):
+    lines = bench(int8, "--ctx", "20,600", "--generate", 5, "--batch", "1,2")
+    assert [(line["batch"], line["ctx"], line["prompt"]) for line in lines] == [(b, c, c) for b in (1, 2) for c in (20, 600)]
+    for line in lines:
+        assert line.keys() == FIELDS | {"ctx", "ms_per_token", "bytes_per_token", "time_growth", "bytes_growth",
+                                        "growth_ratio", "weight_bytes", "kv_bytes"}
+        # 30 layers x 3 heads: 64 bytes of key, 64 of value, an f32 scale for each.
+        kv = 30 * 3 * (64 + 64 + 4 + 4)
+        assert line["bytes_per_token"] == pytest.approx(INT8_BYTES / line["batch"] + kv * (line["ctx"] + 3), rel=1e-3)
+        assert line["kv_bytes"] == line["batch"] * kv * (line["ctx"] + 5)
+        assert line["growth_ratio"] == pytest.approx(line["time_growth"] / line["bytes_growth"], rel=1e-6)
+    assert lines[0]["time_growth"] == lines[2]["time_growth"] == lines[2]["bytes_growth"] == 1 < lines[3]["bytes_growth"]
+
+
+def test_bench_for_people(int8):
+    said = octet("bench", "engine", "--model", int8, "--prompt", 20, "--generate", 5, "--roofline", "--profile").stdout.decode()
+    for word in ["GB/s", "of limit", "prefill:", "decode:", "multiply-adds"]:
+        assert word in said
+    said = octet("bench", "engine", "--model", int8, "--ctx", "20,30", "--generate", 5).stdout.decode()
+    assert len(said.splitlines()) == 4 and "bytes x" in said
 
 
 def test_bench_with_prompts_longer_than_a_step(int8):

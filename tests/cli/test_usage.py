@@ -28,7 +28,7 @@ def test_help_names_every_command():
 def test_help_does_not_offer_what_is_not_built():
     for command in ["", "bench", "bench engine", "quantize"]:
         said = octet(*command.split(), "--help").stdout.decode()
-        for word in ["load", "compare", "roofline", "profile", "calibrate", "--plan"]:
+        for word in ["load", "compare", "calibrate", "--plan"]:
             assert word not in said
 
 
@@ -67,8 +67,6 @@ def test_unknown_bench_is_named():
 
 
 @pytest.mark.parametrize("args, name", [
-    ("bench engine --model x --roofline", "--roofline"),
-    ("bench engine --model x --profile", "--profile"),
     ("quantize a b --calibrate x", "--calibrate"),
     ("quantize a b --plan x", "--plan"),
 ])
@@ -115,6 +113,8 @@ def test_other_required_flags():
     ("bench engine --batch 1,4,", "--batch", "1,4,8"),
     ("bench engine --batch 1025", "--batch", "1024"),
     ("bench engine --batch 4294967297", "--batch", "1024"),
+    ("bench engine --ctx 128,", "--ctx", "1,4,8"),
+    ("bench engine --ctx 128 --prompt 64", "--ctx", "--prompt"),
     ("bench engine --prompt 0", "--prompt", "1 to"),
     ("bench engine --generate 0", "--generate", "1 to"),
 ])
