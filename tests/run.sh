@@ -144,7 +144,10 @@ kernel_sets()
 {
     echo generic
     grep -q '^flags.* avx2 ' /proc/cpuinfo && echo avx2
-    grep -q '^flags.* avx512_vnni ' /proc/cpuinfo && echo avx512vnni
+    grep -q '^flags.* avx_vnni ' /proc/cpuinfo && echo avxvnni
+    grep -q '^flags.* avx512_vnni ' /proc/cpuinfo && echo avxvnni512vl avx512vnni
+    grep -q '^Features.* asimddp' /proc/cpuinfo && echo neondot
+    grep -q '^Features.* i8mm' /proc/cpuinfo && echo neoni8mm
 }
 
 # ours_running: processes of this tree's programs.
@@ -171,8 +174,8 @@ left_running()
 before=$(ours_running | tr '\n' ' ')
 trap 'left_running; drop_fetch' EXIT
 # shellcheck disable=SC2086 # a list
-need_packages $build_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross check clang clang-format shellcheck ca-certificates curl git \
-    python3 python3-venv python3-pip
+need_packages $build_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static check clang clang-format \
+    shellcheck ca-certificates curl git python3 python3-venv python3-pip
 make_venv
 get_promtool
 fetch_model
@@ -188,6 +191,7 @@ PATH=$root/build/venv/bin:$root/build/promtool:$PATH
 
 part lint 300 "$python" tests/lint/lint.py
 part arm64 300 sh tests/lint/arm64.sh
+part arm64-kernels 600 sh tests/kernels/arm64.sh
 build release -DOCTET_WERROR=ON
 build release-clang -DOCTET_WERROR=ON
 build asan
