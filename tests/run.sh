@@ -209,7 +209,7 @@ for folder in config net server; do
 done
 
 suite format 300 tests/unit/format
-suite cli 600 tests/cli
+suite cli 600 tests/cli tests/bench
 suite http 900 tests/http
 suite oracle 900 tests/oracle --ignore=tests/oracle/tokenizer
 suite tokenizer 600 tests/oracle/tokenizer
