@@ -78,12 +78,14 @@ static int octet_spec(const struct gguf *g, const char *name, struct quant_spec 
     struct quant_spec s = {v[0], v[1], v[2], v[3]};
     bool block_ok = s.block_in <= 64 && s.block_out <= 64 && !(s.block_in & (s.block_in - 1)) &&
                     !(s.block_out & (s.block_out - 1));
-    if (s.bits != 8 || (s.group != 32 && s.group != 64) || !block_ok || s.block_in > s.group)
+    bool group_ok = s.group && s.group % 32 == 0 && s.group <= GROUP_MAX;
+    if (s.bits != 8 || !group_ok || !block_ok || s.block_in > s.group)
         return error_set(err, ST_UNSUPPORTED,
                          "%s: %.*s has %u bits, groups of %u, blocks of %u and %u: not built (8 "
-                         "bits, groups of 32 or "
-                         "64, blocks up to 64 and to the group are)",
-                         gguf_path(g), (int)len, name, s.bits, s.group, s.block_in, s.block_out);
+                         "bits, groups of a multiple of 32 up to %u, blocks up to 64 and to the "
+                         "group are)",
+                         gguf_path(g), (int)len, name, s.bits, s.group, s.block_in, s.block_out,
+                         GROUP_MAX);
     *ret = s;
     return ST_OK;
 }

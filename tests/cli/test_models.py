@@ -157,7 +157,7 @@ def test_a_kernel_set_that_is_not_there_is_a_wrong_setting(tmp_path):
 
 OCTET_BAD = {
     "no plan": ({"octet.linear.names": None}, ["octet.linear"]),
-    "another group": ({"octet.linear.group": [128] * 16}, ["groups of 128", "not built"]),
+    "another group": ({"octet.linear.group": [48] * 16}, ["groups of 48", "not built"]),
     "short plan": ({"octet.linear.bits": [8] * 3}, ["octet.linear.bits"]),
     "odd block": ({"octet.linear.block_in": [48] * 16}, ["not built"]),
     "blocks wider than heads": (

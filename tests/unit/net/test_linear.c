@@ -50,43 +50,66 @@ START_TEST(unbuilt_combinations_are_named)
 }
 END_TEST
 
+/* What set_row writes lies where kernels.h says and reads back, whatever the packing and group. */
+static void check_packing(struct packing how, uint32_t group)
+{
+    const struct kernels set = {.pack = how};
+    struct linear_desc desc = int8;
+    struct linear l;
+    int8_t q[37][256];
+    uint16_t scales[8];
+    float row[256];
+
+    desc.k = 256;
+    desc.block_in = 32;
+    desc.group = group;
+    ck_assert_int_eq(linear_open(&l, &desc, &set, "x", NULL), ST_OK);
+    for (size_t i = 0; i < 37; i++) {
+        for (size_t k = 0; k < 256; k++)
+            q[i][k] = (int8_t)((int)(i * 31 + k * 17) % 256 - 128);
+        for (size_t g = 0; g < 256 / group; g++)
+            scales[g] = f32_to_f16(1.0f / (float)(1 + g));
+        linear_set_row_i8(&l, i, q[i], scales);
+    }
+    for (size_t i = 0; i < 37; i++) {
+        linear_get_row(&l, i, row);
+        const uint8_t *panel = l.packed.w + i / PANEL * l.packed.panel_bytes;
+        size_t wrong = 0;
+        for (size_t k = 0; k < 256; k++) {
+            const uint8_t *at = panel + k / group * (2 * PANEL + group * PANEL) + 2 * PANEL;
+            at += k % group / how.step * how.step * PANEL + i % PANEL * how.step + k % how.step;
+            wrong += *at != (uint8_t)(q[i][k] + (int)how.bias);
+            wrong += row[k] != f16_to_f32(f32_to_f16(1.0f / (float)(1 + k / group))) * q[i][k];
+        }
+        ck_assert_uint_eq(wrong, 0);
+    }
+    linear_done(&l);
+}
+
 START_TEST(a_packed_row_reads_back)
 {
-    struct linear l;
-    int8_t q[128];
-    uint16_t scales[2] = {f32_to_f16(0.5f), f32_to_f16(0.125f)};
-    float row[128];
-
-    ck_assert_int_eq(linear_open(&l, &int8, kernels_at(0), "x", NULL), ST_OK);
-    for (size_t pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < 37; i++) {
-            for (size_t k = 0; k < 128; k++)
-                q[k] = (int8_t)((int)(i * 31 + k * 17) % 255 - 127);
-            if (!pass) {
-                linear_set_row_i8(&l, i, q, scales);
-                continue;
-            }
-            linear_get_row(&l, i, row);
-            for (size_t k = 0; k < 128; k++)
-                ck_assert(row[k] == (k < 64 ? 0.5f : 0.125f) * (float)q[k]);
-        }
-    linear_done(&l);
+    for (uint32_t group = 32; group <= 256; group *= 2) {
+        check_packing((struct packing){4, 128}, group);
+        check_packing((struct packing){4, 0}, group);
+        check_packing((struct packing){8, 0}, group);
+    }
 }
 END_TEST
 
 /* Rotated weights times a rotated input: the plain product, within rounding. */
-START_TEST(the_rotation_cancels)
+static void check_rotation(const struct kernels *set, uint32_t group, float *y)
 {
+    struct linear_desc desc = int8;
     struct linear l;
-    float x[128], w[128], y[37];
+    float x[128], w[128], xs[4];
     int8_t q[128];
-    uint16_t scales[2];
+    uint16_t scales[4];
     _Alignas(64) int8_t xq[128];
-    float xs[2];
-    int32_t comp[2];
-    double right[37] = {0}, norm = 0;
+    int32_t comp[4];
+    double right[37] = {0}, norm = 0, off = 0;
 
-    ck_assert_int_eq(linear_open(&l, &int8, kernels_at(0), "x", NULL), ST_OK);
+    desc.group = group;
+    ck_assert_int_eq(linear_open(&l, &desc, set, "x", NULL), ST_OK);
     for (size_t k = 0; k < 128; k++)
         x[k] = sinf((float)k) + (k == 70 ? 9.0f : 0.0f);
     for (size_t i = 0; i < 37; i++) {
@@ -94,23 +117,33 @@ START_TEST(the_rotation_cancels)
             w[k] = cosf((float)(k * 5 + i)) * 0.1f;
             right[i] += (double)w[k] * x[k];
         }
-        kernels_at(0)->hadamard(w, 128, 64);
-        kernels_at(0)->quantize(w, 128, 0, 64, q, xs, comp);
-        scales[0] = f32_to_f16(xs[0]);
-        scales[1] = f32_to_f16(xs[1]);
+        set->hadamard(w, 128, 64);
+        set->quantize(w, 128, 0, group, q, xs, comp);
+        for (size_t g = 0; g < 128 / group; g++)
+            scales[g] = f32_to_f16(xs[g]);
         linear_set_row_i8(&l, i, q, scales);
         norm += right[i] * right[i];
     }
     struct linear_input in = {.x = x, .q = {.q = xq, .scale = xs, .comp = comp}};
-    linear_quantize_row(&l, kernels_at(0), &in, 0);
+    linear_quantize_row(&l, set, &in, 0);
     struct gemm_out out = {.out = y, .ld = 37};
     for (unsigned worker = 0; worker < 3; worker++)
-        linear_run(&l, kernels_at(0), &in, 1, &out, worker, 3);
-    double off = 0;
+        linear_run(&l, set, &in, 1, &out, worker, 3);
     for (size_t i = 0; i < 37; i++)
         off += (right[i] - y[i]) * (right[i] - y[i]);
     ck_assert_double_le(off / norm, 4e-4);
     linear_done(&l);
+}
+
+START_TEST(the_rotation_cancels)
+{
+    for (uint32_t group = 64; group <= 128; group *= 2)
+        for (size_t i = 0; kernels_at(i); i++) {
+            float want[37], y[37];
+            check_rotation(kernels_at(0), group, want);
+            check_rotation(kernels_at(i), group, y);
+            ck_assert(memcmp(y, want, sizeof(y)) == 0);
+        }
 }
 END_TEST
 

@@ -63,8 +63,9 @@ static void done(struct gguf *g)
     unlink(path);
 }
 
-static const struct quant_spec specs[] = {
-    {8, 32, 0, 0}, {8, 64, 0, 0}, {8, 64, 64, 0}, {8, 64, 64, 64}, {8, 64, 16, 16}};
+static const struct quant_spec specs[] = {{8, 32, 0, 0},   {8, 64, 0, 0},   {8, 64, 64, 0},
+                                          {8, 64, 64, 64}, {8, 64, 16, 16}, {8, 96, 32, 0},
+                                          {8, K, 64, 64}};
 
 /* |x - x'| <= s/2 in the space where the rounding happens. */
 START_TEST(rounding_is_within_half_a_step)
