@@ -24,6 +24,7 @@
 #define LIMIT_STOP_STRINGS 16u
 #define LIMIT_STOP_BYTES 1024u /* of one stop string */
 #define LIMIT_MAX_BATCH 1024u
+#define LIMIT_DRAFT 15u /* rows that one sequence adds to a step; model.h's MODEL_MAX_DRAFT */
 #define LIMIT_MAX_QUEUE 65536u
 #define LIMIT_THREADS 1024u
 #define LIMIT_TIMEOUT_MS 2147483647u /* any setting or field that is a time: 24 days */

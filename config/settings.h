@@ -32,7 +32,10 @@ struct settings {
     uint64_t kv_cache;     /* bytes of key/value pages; 0: the lesser of ctx x max_batch and half of
                             what is left */
     uint64_t prefix_cache; /* bytes that prompts computed earlier may keep in memory; 0: off */
-    uint32_t timeout_ms;   /* deadline of a request that names none; 0: none */
+    uint32_t itl_target_ms; /* the most that prompts of others may make a token wait; 0: under twice
+                               the usual time */
+    uint32_t draft_max;     /* tokens guessed ahead of a sequence; 0: none */
+    uint32_t timeout_ms;    /* deadline of a request that names none; 0: none */
     uint32_t max_timeout_ms;   /* the most a request may ask for; 0: no bound */
     uint32_t drain_delay_ms;   /* after SIGTERM new work is still taken for that long */
     uint32_t drain_timeout_ms; /* then running requests may finish for that long */

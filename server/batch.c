@@ -7,6 +7,7 @@
 
 #include "server/clock.h"
 #include "server/pages.h"
+#include "server/speculate.h"
 
 void batch_done(struct batch *batch)
 {
@@ -14,6 +15,7 @@ void batch_done(struct batch *batch)
     free(batch->rows);
     free(batch->jobs);
     free(batch->job_request);
+    free(batch->offers);
     runner_free(batch->runner);
     *batch = (struct batch){0};
 }
@@ -162,9 +164,18 @@ static void on_preempt(void *arg, struct sched_item *item)
 int batch_open(struct batch *batch, const struct model *model, const struct batch_opts *opts,
                struct metrics *metrics, struct queue *outbox, struct error *err)
 {
-    *batch = (struct batch){
-        .model = model, .metrics = metrics, .outbox = outbox, .prefix_cache = opts->prefix_cache};
-    int r = runner_open(model, &opts->runner, &batch->runner, err);
+    *batch = (struct batch){.model = model,
+                            .metrics = metrics,
+                            .outbox = outbox,
+                            .prefix_cache = opts->prefix_cache,
+                            .draft_max = opts->draft_max};
+    struct runner_opts runner_opts = opts->runner;
+
+    assert(opts->draft_max <= MODEL_MAX_DRAFT);
+    if (runner_opts.max_logits == 0 && opts->draft_max >= opts->runner.max_seqs)
+        runner_opts.max_logits = opts->draft_max + 1; /* few sequences, but all their guesses */
+    pace_init(&batch->pace, opts->itl_target_ms);
+    int r = runner_open(model, &runner_opts, &batch->runner, err);
     if (r != ST_OK)
         return r;
 
@@ -178,7 +189,8 @@ int batch_open(struct batch *batch, const struct model *model, const struct batc
     batch->rows = calloc(info->max_rows, sizeof(*batch->rows));
     batch->jobs = calloc(info->max_seqs, sizeof(*batch->jobs));
     batch->job_request = calloc(info->max_seqs, sizeof(*batch->job_request));
-    if (!batch->rows || !batch->jobs || !batch->job_request ||
+    batch->offers = calloc(info->max_seqs, sizeof(*batch->offers));
+    if (!batch->rows || !batch->jobs || !batch->job_request || !batch->offers ||
         sched_open(&batch->sched, &limits, &store) != ST_OK)
         return error_set(err, ST_NOMEM, "no memory for a batch of %u rows", info->max_rows);
     metrics_set(metrics, GAUGE_KV_PAGES, info->n_pages);
@@ -196,12 +208,13 @@ static void put_rows(struct batch *batch, const struct sched_slice *slice, size_
         return;
     if (request->stage != STAGE_BATCH)
         request_move(request, STAGE_BATCH, batch->began_us);
+    uint32_t last = slice->n - 1 - slice->n_draft; /* known token; guesses follow */
     for (uint32_t i = 0; i < slice->n; i++) {
         uint32_t pos = slice->first + i;
         batch->rows[(*n_rows)++] = (struct batch_row){.token = request->ids[pos],
                                                       .seq = request->seq,
                                                       .pos = pos,
-                                                      .logits = slice->logits && i + 1 == slice->n};
+                                                      .logits = slice->logits && i >= last};
     }
     request_move(request, STAGE_FORWARD, batch->began_us);
 }
@@ -225,8 +238,11 @@ static void make_jobs(struct batch *batch, const struct sched_plan *plan, uint64
         }
         request_move(request, STAGE_SAMPLE, now_us);
         batch->job_request[batch->n_jobs] = request;
-        batch->jobs[batch->n_jobs++] = (struct sample_job){
-            .sampler = request->sampler, .logits = runner_logits(batch->runner, row - 1)};
+        batch->jobs[batch->n_jobs++] =
+            (struct sample_job){.sampler = request->sampler,
+                                .logits = runner_logits(batch->runner, row - 1 - slice->n_draft),
+                                .draft = request->ids + slice->item->n_tokens,
+                                .n_draft = slice->n_draft};
     }
 }
 
@@ -254,19 +270,12 @@ static void emit(struct batch *batch, struct request *request, const char *text,
 }
 
 /* One token more: count it, show it, see whether it was the last. */
-static void token_drawn(struct batch *batch, struct request *request, int32_t id, uint64_t now_us)
+static void token_drawn(struct batch *batch, struct request *request, int32_t id)
 {
     const char *text;
     size_t len;
     int stop;
 
-    if (request->first_us == 0) {
-        request->first_us = now_us;
-        metrics_observe(batch->metrics, LATENCY_FIRST_TOKEN, now_us - request->created_us);
-    } else {
-        metrics_observe(batch->metrics, LATENCY_INTER_TOKEN, now_us - request->last_us);
-    }
-    request->last_us = now_us;
     request->ids[request->n_prompt + request->n_made++] = id;
     metrics_add(batch->metrics, COUNT_GENERATION_TOKENS, 1);
 
@@ -292,22 +301,44 @@ static void token_drawn(struct batch *batch, struct request *request, int32_t id
     }
 }
 
+/* Tokens that came together share the time since the last ones. */
+static void observe_tokens(struct batch *batch, struct request *request, uint32_t n,
+                           uint64_t now_us)
+{
+    if (n > 0 && request->first_us == 0) {
+        request->first_us = now_us;
+        metrics_observe(batch->metrics, LATENCY_FIRST_TOKEN, now_us - request->created_us);
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            metrics_observe(batch->metrics, LATENCY_INTER_TOKEN, (now_us - request->last_us) / n);
+    }
+    if (n > 0)
+        request->last_us = now_us;
+}
+
+/* The tokens of a job, as far as its request goes: one of them may be its end. */
+static void finish_job(struct batch *batch, struct request *request, const struct sample_job *job)
+{
+    uint32_t n_before = request->n_made;
+    uint64_t now_us = clock_us();
+
+    request_move(request, STAGE_DETOK, now_us);
+    speculate_saw(batch, request, job);
+    for (uint32_t i = 0; i < job->n_ids && request->outcome == OUTCOME_OPEN; i++)
+        token_drawn(batch, request, job->id[i]);
+    if (job->status != ST_OK)
+        request_fail(request, API_INTERNAL, "no token could be drawn: %s.",
+                     status_name(job->status));
+    request_move(request, STAGE_STREAM, clock_us());
+    observe_tokens(batch, request, request->n_made - n_before, now_us);
+    if (request->n_made > n_before)
+        sched_grow(&batch->sched, &request->item, request->n_made - n_before);
+}
+
 static void finish_jobs(struct batch *batch)
 {
-    for (uint32_t i = 0; i < batch->n_jobs; i++) {
-        struct request *request = batch->job_request[i];
-        uint64_t now_us = clock_us();
-
-        request_move(request, STAGE_DETOK, now_us);
-        if (batch->jobs[i].status == ST_OK)
-            token_drawn(batch, request, batch->jobs[i].id[0], now_us);
-        else
-            request_fail(request, API_INTERNAL, "no token could be drawn: %s.",
-                         status_name(batch->jobs[i].status));
-        request_move(request, STAGE_STREAM, clock_us());
-        if (request->outcome == OUTCOME_OPEN)
-            sched_grow(&batch->sched, &request->item, 1);
-    }
+    for (uint32_t i = 0; i < batch->n_jobs; i++)
+        finish_job(batch, batch->job_request[i], &batch->jobs[i]);
 }
 
 /* What the step stored may be found by others; requests that ended in it go home. */
@@ -343,7 +374,10 @@ void batch_step(struct batch *batch)
     batch->began_us = clock_us();
     sched_admit(&batch->sched);
     set_gauges(batch);
-    const struct sched_plan *plan = sched_plan(&batch->sched, UINT32_MAX);
+    uint32_t n_decoding = sched_decoding(&batch->sched);
+    speculate(batch, n_decoding);
+    const struct sched_plan *plan =
+        sched_plan(&batch->sched, pace_prompt_rows(&batch->pace, n_decoding, UINT32_MAX));
     for (uint32_t i = 0; i < plan->n_slices; i++)
         put_rows(batch, &plan->slices[i], &n_rows);
     run(batch, plan, n_rows);
@@ -351,8 +385,14 @@ void batch_step(struct batch *batch)
     if (batch->n_jobs > 0)
         runner_sample(batch->runner, batch->jobs, batch->n_jobs);
     finish_jobs(batch);
+    struct pace_step step = {.n_decoding = n_decoding,
+                             .n_draft = plan->n_draft,
+                             .n_prompt = plan->n_rows - n_decoding - plan->n_draft};
     end_step(batch, plan);
     metrics_add(batch->metrics, COUNT_STEPS, 1);
     metrics_add(batch->metrics, COUNT_STEP_ROWS, n_rows);
-    metrics_observe(batch->metrics, LATENCY_STEP, clock_us() - batch->began_us);
+    uint64_t us = clock_us() - batch->began_us;
+    metrics_observe(batch->metrics, LATENCY_STEP, us);
+    if (n_rows == step.n_decoding + step.n_draft + step.n_prompt)
+        pace_saw(&batch->pace, &step, (double)us);
 }

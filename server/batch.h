@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 #include "model/model.h"
+#include "server/draft.h"
 #include "server/metrics.h"
+#include "server/pace.h"
 #include "server/queue.h"
 #include "server/request.h"
 #include "server/scheduler.h"
@@ -19,21 +21,27 @@
 struct batch_opts {
     struct runner_opts runner; /* kv_bytes is a bound */
     bool prefix_cache;         /* prompts that begin like earlier ones start where they differ */
+    uint32_t itl_target_ms;    /* a step with rows of prompts in it; 0: as pace.h says */
+    uint32_t draft_max; /* guesses for a request in a step, at most MODEL_MAX_DRAFT; 0: none */
 };
 
 struct batch {
     const struct model *model;
     struct runner *runner;
     bool prefix_cache;
+    uint32_t draft_max;
     struct sched sched;
+    struct pace pace;
     struct metrics *metrics;
     struct queue *outbox;
     struct batch_row *rows;       /* max_rows */
     struct sample_job *jobs;      /* max_seqs */
     struct request **job_request; /* whose job it is */
     uint32_t n_jobs;
-    uint64_t began_us;  /* the step that is going on */
-    uint64_t n_evicted; /* pages, as the metrics know them */
+    struct draft_offer *offers; /* max_seqs */
+    uint32_t n_declined;        /* offers that did not seem to pay */
+    uint64_t began_us;          /* the step that is going on */
+    uint64_t n_evicted;         /* pages, as the metrics know them */
 };
 
 int batch_open(struct batch *batch, const struct model *model, const struct batch_opts *opts,

@@ -39,6 +39,7 @@ struct request *request_new(uint64_t now_us)
     snprintf(request->id, sizeof(request->id), "gen-%016llx", (unsigned long long)random_u64());
     request->seed = random_u64() >> 11; /* below 2^53: JavaScript reads it back */
     buf_init(&request->text, TEXT_MAX);
+    draft_init(&request->draft);
     atomic_init(&request->cancelled, false);
     request->admitted_event = (struct event){.kind = EVENT_ADMITTED, .request = request};
     request->home_event = (struct event){.kind = EVENT_HOME, .request = request};
@@ -52,6 +53,7 @@ void request_free(struct request *request)
     assert(request->owner == OWNER_LOOP && !request->sampler && !request->detok);
     completion_req_done(&request->ask);
     free(request->ids);
+    draft_done(&request->draft);
     buf_done(&request->text);
     free(request);
 }
@@ -197,6 +199,10 @@ static void write_log(const struct request *request, enum stage last, int http_s
         fields[n++] = log_uint("prompt_tokens", r->n_prompt);
         fields[n++] = log_uint("cached_tokens", r->n_cached);
         fields[n++] = log_uint("completion_tokens", r->n_made);
+        if (r->n_drafted > 0) {
+            fields[n++] = log_uint("draft_tokens", r->n_drafted);
+            fields[n++] = log_uint("accepted_tokens", r->n_accepted);
+        }
         if (r->outcome == OUTCOME_FINISHED)
             fields[n++] = log_str("finish_reason", finish_reason_name(r->finish));
         fields[n++] = log_real("ttft_ms", span_ms(r->created_us, r->first_us));

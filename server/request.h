@@ -18,6 +18,7 @@
 #include "api/error.h"
 #include "api/parse.h"
 #include "api/render.h"
+#include "server/draft.h"
 #include "server/metrics.h"
 #include "server/queue.h"
 #include "server/scheduler.h"
@@ -70,7 +71,7 @@ struct request {
     uint64_t seed;
     uint64_t tenant; /* whose cached prefixes it shares; one for all until API keys exist */
 
-    /* text as ids: the prompt, then what was made */
+    /* text as ids: the prompt, then what was made, then guesses; room for max_tokens made */
     int32_t *ids;
     uint32_t n_prompt, n_made, max_tokens;
     uint32_t n_cached; /* of the prompt: were stored when it began to run */
@@ -81,6 +82,8 @@ struct request {
     bool has_seq;
     struct sampler *sampler;
     struct detok *detok;
+    struct draft draft;
+    uint32_t n_drafted, n_accepted; /* guesses that were run, and right ones among them */
     struct buf text; /* the whole answer; of a stream only the rest that goes into its last piece */
 
     /* the end */

@@ -334,7 +334,7 @@ void runner_sample(struct runner *runner, struct sample_job *jobs, size_t n_jobs
                    runner->logits + runner->n_rows * N_VOCAB);
         do {
             job->status = draw(job->sampler, job->logits + (size_t)i * N_VOCAB, &job->id[i]);
-            i++;
+            i += job->status == ST_OK;
         } while (job->status == ST_OK && i <= job->n_draft && job->id[i - 1] == job->draft[i - 1]);
         job->n_ids = i;
     }

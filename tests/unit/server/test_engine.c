@@ -14,12 +14,9 @@
 static struct engine *engine;
 static struct metrics metrics;
 
-static void start(uint32_t max_seqs)
+static void start_with(struct batch_opts batch)
 {
-    struct engine_opts opts = {
-        .model = {.path = "fake"},
-        .batch = {.runner = {.max_seqs = max_seqs, .threads = 1}, .prefix_cache = true},
-        .metrics = &metrics};
+    struct engine_opts opts = {.model = {.path = "fake"}, .batch = batch, .metrics = &metrics};
     struct error err;
     struct mail *mail;
 
@@ -29,6 +26,12 @@ static void start(uint32_t max_seqs)
         usleep(100);
     ck_assert_int_eq(((struct event *)mail)->kind, EVENT_LOADED);
     ck_assert_int_eq(engine_loaded(engine, &err), ST_OK);
+}
+
+static void start(uint32_t max_seqs)
+{
+    start_with(
+        (struct batch_opts){.runner = {.max_seqs = max_seqs, .threads = 1}, .prefix_cache = true});
 }
 
 static void stop(void)
@@ -273,6 +276,15 @@ static uint64_t counter(enum counter which)
     return atomic_load(&metrics.counters[which]);
 }
 
+static uint64_t observations(enum latency which)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i <= HISTOGRAM_MAX; i++)
+        n += atomic_load(&metrics.latencies[which].count[i]);
+    return n;
+}
+
 START_TEST(test_a_prompt_seen_before_is_not_computed_again)
 {
     static const char json[] =
@@ -350,6 +362,85 @@ START_TEST(test_tenants_do_not_find_each_others_prompts)
 }
 END_TEST
 
+/* ---- guesses ---- */
+
+enum { N_ASKED = 5 };
+static const char *const asked[N_ASKED] = {
+    "{\"prompt\":\"tell me more and more and more\",\"max_tokens\":200,\"temperature\":0}",
+    "{\"prompt\":\"a\",\"max_tokens\":1,\"temperature\":0}",
+    "{\"prompt\":\"round and round\",\"max_tokens\":77,\"seed\":26,\"stream\":true}",
+    "{\"prompt\":\"round and round\",\"max_tokens\":150,\"temperature\":0,\"ignore_eos\":true}",
+    "{\"prompt\":\"until it ends\",\"max_tokens\":300,\"temperature\":0,\"stop\":[\"q\",\"zz\"]}",
+};
+
+static struct answer {
+    char text[8192];
+    uint32_t n_made;
+    enum finish_reason finish;
+} answers[2][N_ASKED];
+
+/* All of them, at once or one after the other. */
+static void ask_all(uint32_t draft_max, uint32_t max_seqs, struct answer *out)
+{
+    struct request *requests[N_ASKED];
+    struct seen seen = {0};
+
+    setenv("FAKE_STEP_US", "200", 1); /* rows cost nothing: guesses pay */
+    setenv("FAKE_PERIOD", "5", 1);
+    setenv("FAKE_EOS_EVERY", "400", 1);
+    start_with((struct batch_opts){.runner = {.max_seqs = max_seqs, .threads = 1},
+                                   .prefix_cache = true,
+                                   .draft_max = draft_max});
+    for (unsigned i = 0; i < N_ASKED; i++)
+        requests[i] = submit(asked[i]);
+    collect(N_ASKED, &seen);
+    for (unsigned i = 0; i < N_ASKED; i++) {
+        const char *text = requests[i]->ask.stream ? seen.text : requests[i]->text.data;
+        snprintf(out[i].text, sizeof(out[i].text), "%s", text ? text : "");
+        out[i].n_made = requests[i]->n_made;
+        out[i].finish = requests[i]->finish;
+        ck_assert_uint_le(requests[i]->n_accepted, requests[i]->n_drafted);
+        request_close(requests[i], 200, true, &metrics);
+        request_free(requests[i]);
+    }
+    ck_assert_uint_eq(seen.n_text, out[2].n_made - (out[2].finish == FINISH_STOP));
+    ck_assert_uint_eq(atomic_load(&metrics.gauges[GAUGE_KV_PAGES_USED]), 0);
+    stop();
+}
+
+START_TEST(test_guesses_change_nothing_but_the_steps)
+{
+    for (uint32_t max_seqs = 1; max_seqs <= N_ASKED; max_seqs += 2) {
+        ask_all(0, max_seqs, answers[0]);
+        ck_assert_uint_eq(counter(COUNT_DRAFT_TOKENS), 0);
+        uint64_t steps = counter(COUNT_STEPS), tokens = counter(COUNT_GENERATION_TOKENS);
+        ask_all(15, max_seqs, answers[1]);
+        ck_assert_uint_eq(counter(COUNT_GENERATION_TOKENS), tokens);
+        ck_assert_uint_gt(counter(COUNT_ACCEPTED_TOKENS), tokens / 10);
+        ck_assert_uint_lt(counter(COUNT_STEPS), steps);
+        for (unsigned i = 0; i < N_ASKED; i++) {
+            ck_assert_str_eq(answers[1][i].text, answers[0][i].text);
+            ck_assert_uint_eq(answers[1][i].n_made, answers[0][i].n_made);
+            ck_assert_int_eq(answers[1][i].finish, answers[0][i].finish);
+        }
+        /* A gap a token but the first of each, whatever they came in. */
+        ck_assert_uint_eq(observations(LATENCY_INTER_TOKEN) + N_ASKED, tokens);
+    }
+}
+END_TEST
+
+START_TEST(test_guesses_under_pressure_for_pages)
+{
+    ask_all(0, 1, answers[0]);
+    setenv("FAKE_PAGES", "20", 1);
+    setenv("FAKE_CTX", "320", 1);
+    ask_all(15, N_ASKED, answers[1]);
+    ck_assert_uint_gt(counter(COUNT_PREEMPTIONS), 0);
+    for (unsigned i = 0; i < N_ASKED; i++)
+        ck_assert_str_eq(answers[1][i].text, answers[0][i].text);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_one_request_walks_the_whole_path,
@@ -361,6 +452,8 @@ int main(void)
                                   test_a_prompt_seen_before_is_not_computed_again,
                                   test_a_prompt_is_found_while_its_request_runs,
                                   test_tenants_do_not_find_each_others_prompts,
+                                  test_guesses_change_nothing_but_the_steps,
+                                  test_guesses_under_pressure_for_pages,
                                   NULL};
 
     return suite_run("engine", tests, 60);

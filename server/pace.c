@@ -1,0 +1,143 @@
+#include "server/pace.h"
+
+#include <stddef.h>
+
+#define US_PER_MS 1e3
+/* Both leave room for steps that take a little longer than expected. */
+#define OF_TARGET 0.9
+#define STRETCH 1.8          /* without a target: times a plain step, to stay under twice */
+#define SMOOTH (1.0 / 8)     /* weight of what is new */
+#define SMOOTH_ROW (1.0 / 4) /* and of a prompt's rows, which are seen less often */
+#define FAR 2.0              /* more than so many times off counts as so many */
+#define FEW 4u /* of the first so many the least counts: the very first ones are cold */
+
+void pace_init(struct pace *pace, uint32_t target_ms)
+{
+    *pace = (struct pace){.target_us = target_ms * US_PER_MS};
+}
+
+/* 1, 2, 3, 4, 6, 8, 12, 16, ...: powers of two, and the middle between them from 2 on. */
+static uint32_t point_rows(unsigned i)
+{
+    if (i == 0)
+        return 1;
+    return i % 2 ? 1u << (i + 1) / 2 : 3u << (i / 2 - 1);
+}
+
+/* rows lies between the points *ret_i and *ret_i + 1, the part returned of the way. */
+static double locate(uint32_t rows, unsigned *ret_i)
+{
+    unsigned i = 0;
+
+    while (i + 2 < PACE_POINTS && point_rows(i + 1) <= rows)
+        i++;
+    double from = point_rows(i), to = point_rows(i + 1);
+    double part = ((double)rows - from) / (to - from);
+    *ret_i = i;
+    return part < 0 ? 0 : part > 1 ? 1 : part;
+}
+
+double pace_plain_us(const struct pace *pace, uint32_t rows)
+{
+    unsigned i, below, above;
+    double part = locate(rows, &i);
+
+    below = part < 1 ? i : i + 1; /* the nearest points that were seen */
+    above = part > 0 ? i + 1 : i;
+    while (below > 0 && pace->plain_us[below] == 0)
+        below--;
+    while (above + 1 < PACE_POINTS && pace->plain_us[above] == 0)
+        above++;
+    double low = pace->plain_us[below], high = pace->plain_us[above];
+    if (low == 0 || high == 0 || above == below)
+        return low > 0 ? low : high;
+    double from = point_rows(below), to = point_rows(above);
+    return low + (high - low) * (rows - from) / (to - from);
+}
+
+static double clamp(double x, double low, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static void saw_point(struct pace *pace, unsigned i, double weight, double ratio, double us)
+{
+    if (weight == 0)
+        return;
+    if (pace->n_seen[i] < FEW) {
+        if (pace->n_seen[i] == 0 || us < pace->plain_us[i])
+            pace->plain_us[i] = us;
+        pace->n_seen[i] += weight >= 0.5 || pace->n_seen[i] == 0;
+    } else {
+        pace->plain_us[i] *= 1 + SMOOTH * weight * (ratio - 1);
+    }
+}
+
+static void saw_plain(struct pace *pace, uint32_t rows, double us)
+{
+    double expected = pace_plain_us(pace, rows);
+    double ratio = expected > 0 ? clamp(us / expected, 1 / FAR, FAR) : 1;
+    unsigned i;
+    double part = locate(rows, &i);
+
+    saw_point(pace, i, 1 - part, ratio, us);
+    saw_point(pace, i + 1, part, ratio, us);
+}
+
+static void saw_prompt(struct pace *pace, const struct pace_step *step, double us)
+{
+    double plain = step->n_decoding ? pace_plain_us(pace, step->n_decoding + step->n_draft) : 0;
+    double row = (us - plain) / step->n_prompt;
+    bool beside = step->n_decoding > 0;
+
+    if (beside && plain == 0)
+        return;
+    if (pace->row_us == 0 || (beside && pace->row_guessed)) {
+        double least = us / step->n_prompt / 16; /* faster than expected: anything but nothing */
+        pace->row_us = row > least ? row : least;
+        pace->row_guessed = !beside;
+    } else if (beside || pace->row_guessed) {
+        /* Much of the time must have been theirs for it to say much. */
+        double share = pace->row_us * step->n_prompt / (pace->row_us * step->n_prompt + plain);
+        row = clamp(row, pace->row_us / FAR, pace->row_us * FAR);
+        pace->row_us += SMOOTH_ROW * share * (row - pace->row_us);
+    }
+}
+
+void pace_saw(struct pace *pace, const struct pace_step *step, double us)
+{
+    bool plain = step->n_draft + step->n_prompt == 0;
+
+    if (us <= 0 || step->n_decoding + step->n_prompt == 0)
+        return;
+    if (step->n_prompt > 0)
+        saw_prompt(pace, step, us);
+    else
+        saw_plain(pace, step->n_decoding + step->n_draft, us);
+    if (step->n_decoding > 0)
+        pace->since_plain = plain ? 0 : pace->since_plain + 1;
+}
+
+bool pace_wants_plain(const struct pace *pace, uint32_t n_decoding)
+{
+    unsigned i;
+    double part = locate(n_decoding, &i);
+
+    return n_decoding > 0 &&
+           (pace->since_plain >= PACE_LOOK || (part < 1 && pace->plain_us[i] == 0) ||
+            (part > 0 && pace->plain_us[i + 1] == 0));
+}
+
+uint32_t pace_prompt_rows(const struct pace *pace, uint32_t n_decoding, uint32_t most)
+{
+    if (n_decoding == 0)
+        return most;
+    if (pace_wants_plain(pace, n_decoding))
+        return 0;
+    double plain = pace_plain_us(pace, n_decoding);
+    double target = pace->target_us > 0 ? OF_TARGET * pace->target_us : STRETCH * plain;
+    double rows = pace->row_us > 0 ? (target - plain) / pace->row_us : 0;
+    if (rows < PACE_LEAST)
+        rows = PACE_LEAST;
+    return rows < most ? (uint32_t)rows : most;
+}
