@@ -49,7 +49,7 @@ struct model_info {
     const char *name;    /* the file's base name without .gguf */
     const char *arch;    /* "llama", "qwen2" */
     const char *scheme;  /* "int8-h64-g64", "q8_0", "fp32" */
-    const char *kernels; /* kernel set in use: "generic", "avx2", "avx512vnni" */
+    const char *kernels; /* kernel set in use: "generic", "avx2", "avx512vnni", … */
     enum model_precision precision;
     uint32_t n_layer, d_model, d_ff, n_head, n_kv_head, head_dim, n_ctx_train, n_vocab;
     uint64_t n_params;     /* weights counted once, tied ones too */

@@ -34,6 +34,8 @@ static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], si
 
 #include "model/kernels/attention_kernels.h"
 
+_Static_assert((uint64_t)GROUP_MAX * 255 * 127 < (uint64_t)1 << 31, "a group's sum is an int32");
+
 /* One row times one panel. */
 static void gemm_panel(const struct packed_i8 *w, const struct quant_rows *a, size_t r,
                        const uint8_t *panel, float *out)

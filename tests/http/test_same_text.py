@@ -29,8 +29,10 @@ REQUESTS = [
 
 def kernel_sets():
     with open("/proc/cpuinfo") as f:
-        flags = next((line.split() for line in f if line.startswith("flags")), [])
-    return ["generic"] + ["avx2"] * ("avx2" in flags) + ["avx512vnni"] * ("avx512_vnni" in flags)
+        flags = next((line.split() for line in f if line.startswith(("flags", "Features"))), [])
+    sets = {"avx2": "avx2", "avxvnni512vl": "avx512_vnni", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni",
+            "neondot": "asimddp", "neoni8mm": "i8mm"}
+    return ["generic"] + [name for name, flag in sets.items() if flag in flags]
 
 
 def text(port, request):

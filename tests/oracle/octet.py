@@ -56,10 +56,14 @@ def tokenize(path, text, *flags):
 def kernel_sets():
     """The sets this CPU has, by the kernel's word and not octet's."""
     with open("/proc/cpuinfo", encoding="ascii") as f:
-        flags = next((line for line in f if line.startswith("flags")), "").split()
+        flags = next((line for line in f if line.startswith(("flags", "Features"))), "").split()
     needs = {
         "generic": [],
         "avx2": ["avx2", "fma", "f16c"],
+        "avxvnni512vl": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
+        "avxvnni": ["avx2", "fma", "f16c", "avx_vnni"],
         "avx512vnni": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
+        "neondot": ["asimddp"],
+        "neoni8mm": ["asimddp", "i8mm"],
     }
     return [name for name, need in needs.items() if set(need) <= set(flags)]
