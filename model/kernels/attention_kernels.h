@@ -14,10 +14,10 @@
 #include "model/kernels/gemm_f32_kernels.h"
 #include "model/kernels/softmax_kernels.h"
 
-/* Softmax of one query over one block and P's quantization. Returns what one unit of u is worth in
- * o, 0: nothing. */
-static inline float attn_i8_probs(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
-                                  const int32_t *dots, uint8_t *u, float *ret_old)
+/* Softmax of one query over n positions of one block and P's quantization. Returns what one unit of
+ * u is worth in o, 0: nothing. */
+KERNEL_INLINE float probs(const struct kv_block_i8 *b, struct attn_query *q, const size_t n,
+                          const int32_t *dots, uint8_t *u, float *ret_old)
 {
     const v16 zero = v16_set1(0.0f);
     v16 s[KV_VECS], p[KV_VECS], top = zero;
@@ -30,8 +30,9 @@ static inline float attn_i8_probs(const struct kv_block_i8 *b, struct attn_query
     block_softmax(s, n, p, &m, &l);
     merge_block(q, m, l, ret_old, &fresh);
     for (size_t j = 0; j < KV_VECS; j++) {
-        p[j] =
-            v16_first(v16_mul(p[j], v16_load(b->vs + 16 * j)), zero, n > 16 * j ? n - 16 * j : 0);
+        p[j] = v16_mul(p[j], v16_load(b->vs + 16 * j));
+        if (n < KV_BLOCK) /* what lies beyond may be anything */
+            p[j] = v16_first(p[j], zero, lanes_of(n, j));
         top = v16_max(p[j], top);
     }
     float max = v16_hmax(top);
@@ -39,6 +40,19 @@ static inline float attn_i8_probs(const struct kv_block_i8 *b, struct attn_query
     for (size_t j = 0; j < KV_VECS; j++)
         i16_store8(u + 16 * j, v16_rint(v16_mul(p[j], inv)));
     return max > 1e-30f ? max * (1.0f / 255.0f) * fresh : max * 0.0f;
+}
+
+static float attn_i8_probs(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
+                           const int32_t *dots, uint8_t *u, float *ret_old)
+{
+    return n == KV_BLOCK ? probs(b, q, KV_BLOCK, dots, u, ret_old)
+                         : probs(b, q, n, dots, u, ret_old);
+}
+
+static inline void fetch_ahead(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64)
+        __builtin_prefetch(p + i);
 }
 
 static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n, uint32_t pos0,
@@ -52,6 +66,8 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         float unit[ATTN_TILE], old[ATTN_TILE];
         size_t seen[ATTN_TILE];
 
+        if (b->next && i == 0)
+            fetch_ahead(b->next, KV_BLOCK * dk);
         qk_tile(b->k, dk, q + i, m, dots);
         for (size_t t = 0; t < m; t++) {
             seen[t] = block_visible(&q[i + t], pos0);
@@ -60,6 +76,8 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
             else
                 memset(u[t], 0, KV_BLOCK);
         }
+        if (b->next && i == 0)
+            fetch_ahead(b->next + KV_BLOCK * dk, KV_BLOCK * (dv + 2 * sizeof(float)));
         pv_tile(b->v, dv, (const uint8_t(*)[KV_BLOCK])u, m, acc);
         for (size_t t = 0; t < m; t++)
             for (size_t d = 0; seen[t] && d < dv; d += 16) {
@@ -74,6 +92,6 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
 #define KERNELS_SHARED                                                                             \
     .rms_norm = rms_norm, .hadamard = hadamard, .quantize = quantize, .silu_mul = silu_mul,        \
     .add = add, .rope = rope, .attn_i8 = attn_i8, .attn_f = attn_f, .gemm_f32 = gemm_f32,          \
-    .argmax = argmax, .exp_sum = exp_sum
+    .attn_merge = attn_merge, .argmax = argmax, .exp_sum = exp_sum
 
 #endif

@@ -31,6 +31,14 @@ static inline v16 exp2_v16(v16 x)
     return v16_scale2(exp2_fraction(v16_sub(x, i16_float(n))), n);
 }
 
+/* The same for x <= 0 where nothing above it can come. */
+static inline v16 exp2_negative(v16 x)
+{
+    x = v16_max(v16_set1(-126.0f), x);
+    i16 n = v16_rint(x);
+    return v16_scale2(exp2_fraction(v16_sub(x, i16_float(n))), n);
+}
+
 /* e^x, x held to [-87, 88]. log2(e) in two parts keeps the fraction exact to the last bits. */
 static inline v16 exp_v16(v16 x)
 {

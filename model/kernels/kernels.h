@@ -70,10 +70,11 @@ struct gemm_out {
 
 /* One key/value block as the INT8 cache stores it. */
 struct kv_block_i8 {
-    const uint8_t *k; /* [KV_BLOCK / 16][dk / 4][16][4]: k + 128 */
-    const int8_t *v;  /* [KV_BLOCK / 4][dv][4] */
-    const float *ks;  /* [KV_BLOCK] scale of a position's key */
-    const float *vs;  /* [KV_BLOCK] of its value */
+    const uint8_t *k;    /* [KV_BLOCK / 16][dk / 4][16][4]: k + 128 */
+    const int8_t *v;     /* [KV_BLOCK / 4][dv][4] */
+    const float *ks;     /* [KV_BLOCK] scale of a position's key */
+    const float *vs;     /* [KV_BLOCK] of its value */
+    const uint8_t *next; /* k of the block that is read after this one, fetched ahead; NULL: none */
 };
 /* The same with float keys and values (f16 or f32). */
 struct kv_block_f {
@@ -133,6 +134,9 @@ struct kernels {
                     size_t dk, size_t dv);
     void (*attn_f)(const struct kv_block_f *b, struct attn_query *q, size_t n, uint32_t pos0,
                    size_t d, size_t dv);
+
+    /* Add what `part` has seen (other positions) to `sum`. Nothing seen: m is -infinity. */
+    void (*attn_merge)(struct attn_query *sum, const struct attn_query *part, size_t dv);
 
     /* Index of the first largest of x[n]; n if there is a NaN. */
     size_t (*argmax)(const float *x, size_t n);

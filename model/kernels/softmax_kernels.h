@@ -3,7 +3,7 @@
  *
  * It runs in base 2 over blocks of KV_BLOCK positions in ascending order (Milakov and Gimelshein
  * 2018, online normalizer; Dao et al. 2022): each block is reduced by itself, then merged, so that
- * neither chunking nor a split over threads can change a result. */
+ * chunking can't change a result. attn_merge does the same for spans of blocks (model/net/attention.c). */
 #ifndef OCTET_MODEL_KERNELS_SOFTMAX_KERNELS_H
 #define OCTET_MODEL_KERNELS_SOFTMAX_KERNELS_H
 
@@ -11,18 +11,25 @@
 
 enum { KV_VECS = KV_BLOCK / 16 };
 
+/* Lanes of vector j that hold one of a block's n positions. */
+static inline size_t lanes_of(size_t n, size_t j)
+{
+    return n > 16 * j ? n - 16 * j : 0;
+}
+
 /* Base-2 logits s[KV_BLOCK], of which n count → p = 2^(s - max), 0 beyond n; the block's max and
- * sum. */
-static inline void block_softmax(const v16 *s, size_t n, v16 *p, float *ret_max, float *ret_sum)
+ * sum. Inlined once for whole blocks, whose lanes need no masks. */
+KERNEL_INLINE void block_softmax(const v16 *s, const size_t n, v16 *p, float *ret_max,
+                                 float *ret_sum)
 {
     const v16 low = v16_set1(-INFINITY), zero = v16_set1(0.0f);
     v16 top = low, sum = zero;
     for (size_t j = 0; j < KV_VECS; j++)
-        top = v16_max(v16_first(s[j], low, n > 16 * j ? n - 16 * j : 0), top);
+        top = v16_max(n < KV_BLOCK ? v16_first(s[j], low, lanes_of(n, j)) : s[j], top);
     *ret_max = v16_hmax(top);
     for (size_t j = 0; j < KV_VECS; j++) {
-        v16 e = exp2_v16(v16_sub(s[j], v16_set1(*ret_max)));
-        p[j] = v16_first(e, zero, n > 16 * j ? n - 16 * j : 0);
+        v16 e = exp2_negative(v16_sub(s[j], v16_set1(*ret_max)));
+        p[j] = n < KV_BLOCK ? v16_first(e, zero, lanes_of(n, j)) : e;
         sum = v16_add(sum, p[j]);
     }
     *ret_sum = v16_sum(sum);
@@ -45,6 +52,19 @@ static inline void merge_block(struct attn_query *q, float m, float l, float *re
     *ret_new = m == top ? 1.0f : exp2_scalar(m - top);
     q->l = q->l * *ret_old + l * *ret_new;
     q->m = top;
+}
+
+static void attn_merge(struct attn_query *sum, const struct attn_query *part, size_t dv)
+{
+    float old, fresh;
+
+    if (part->m == -INFINITY)
+        return;
+    merge_block(sum, part->m, part->l, &old, &fresh);
+    for (size_t d = 0; d < dv; d += 16) {
+        v16 o = v16_mul(v16_load(sum->o + d), v16_set1(old));
+        v16_store(sum->o + d, v16_fma(v16_load(part->o + d), v16_set1(fresh), o));
+    }
 }
 
 static inline size_t block_visible(const struct attn_query *q, uint32_t pos0)

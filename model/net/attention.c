@@ -1,16 +1,58 @@
-/* attention.c - which worker attends which rows, and a query's way over the blocks of its sequence.
- */
+/* attention.c - which worker attends which rows, and a query's way over the positions of its
+ * sequence.
+ *
+ * Positions are summed in blocks of KV_BLOCK, blocks in spans of SPAN_BLOCKS, each in ascending
+ * order and each span by itself before it is merged. So a few long sequences can be cut into spans
+ * for all workers (Dao et al. 2023, Flash-Decoding) without changing a bit of the result. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "model/net/runner.h"
 
+enum { SPAN_BLOCKS = 8, SPAN = SPAN_BLOCKS * KV_BLOCK };
+
+/* Rows of one tile and the heads [kv_begin, kv_end) over spans [begin, end). */
+struct item {
+    const struct attn_tile *tile;
+    size_t layer, kv_begin, kv_end;
+    uint32_t begin, end;
+};
+
+uint32_t attention_spans(uint32_t n_pos)
+{
+    return n_pos / SPAN + (n_pos % SPAN != 0);
+}
+
+/* The last row of a tile sees the most. */
+static uint32_t tile_positions(const struct runner *rn, const struct attn_tile *tile)
+{
+    return rn->rows[tile->first + tile->n_rows - 1].pos + 1;
+}
+
 /* Rows of one tile: as many as fit with all query heads of one key/value head. */
 static uint32_t tile_rows(const struct runner *rn)
 {
     uint32_t group = rn->w->hp.n_head / rn->w->hp.n_kv;
     return group < ATTN_QUERIES ? ATTN_QUERIES / group : 1;
+}
+
+/* Few items for the workers: heads apart, and spans apart where the tiles are small. Many: all
+ * heads of a tile in one go, whose blocks lie side by side. */
+static void plan_items(struct runner *rn)
+{
+    const struct hparams *hp = &rn->w->hp;
+    uint32_t spans = 1, queries = 0;
+
+    for (size_t i = 0; i < rn->n_tiles; i++) {
+        uint32_t n = attention_spans(tile_positions(rn, &rn->tiles[i]));
+        uint32_t q = rn->tiles[i].n_rows * (hp->n_head / hp->n_kv);
+        spans = n > spans ? n : spans;
+        queries = q > queries ? q : queries;
+    }
+    bool few = rn->n_tiles * hp->n_kv < ATTN_FEW_ITEMS * rn->info.threads;
+    rn->item_heads = rn->n_tiles >= ATTN_FEW_ITEMS * rn->info.threads ? hp->n_kv : 1;
+    rn->item_spans = few && rn->info.threads > 1 && queries <= SPLIT_QUERIES ? spans : 1;
 }
 
 void attention_plan(struct runner *rn)
@@ -25,8 +67,11 @@ void attention_plan(struct runner *rn)
         rn->tiles[rn->n_tiles++] = (struct attn_tile){r, n};
         r += n;
     }
+    plan_items(rn);
     for (size_t i = 0; i < rn->w->hp.n_layer; i++)
         atomic_store_explicit(&rn->next_item[i], 0, memory_order_relaxed);
+    for (size_t i = 0; rn->item_spans > 1 && i < rn->n_tiles * rn->w->hp.n_kv; i++)
+        atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }
 
 bool attention_is_apart(const struct runner *rn)
@@ -34,78 +79,170 @@ bool attention_is_apart(const struct runner *rn)
     return rn->n_tiles == rn->n_rows;
 }
 
-/* Query head `head` of row r into slot i: rotated and quantized, or scaled as floats. */
+/* Query head `head` of row r into slot i: bias and RoPE, then rotated and quantized, or scaled as
+ * floats. */
 static void set_query(const struct runner *rn, struct attn_scratch *s, size_t i, size_t r,
-                      size_t head)
+                      size_t head, size_t layer)
 {
     const struct hparams *hp = &rn->w->hp;
+    const float *bias = rn->w->layers[layer].qkv_bias;
     const size_t d = hp->head_dim, width = (size_t)(hp->n_head + 2 * hp->n_kv) * d;
     const float log2e = 1.44269504f, to_base2 = log2e / sqrtf((float)d);
     struct attn_query *q = &s->query[i];
+    float *x = s->qf[i];
 
-    *q = (struct attn_query){.n_pos = rn->rows[r].pos + 1, .m = -INFINITY, .o = s->o[i]};
-    memset(s->o[i], 0, rn->kv.dv * sizeof(float));
-    memcpy(s->qf[i], rn->qkv + r * width + head * d, d * sizeof(float));
-    q->qf = s->qf[i];
-    q->q8 = s->q8[i];
+    memcpy(x, rn->qkv + r * width + head * d, d * sizeof(float));
+    if (bias)
+        rn->kernels->add(x, bias + head * d, d);
+    rn->kernels->rope(x, rn->cosv + r * hp->n_rot, rn->sinv + r * hp->n_rot, hp->n_rot,
+                      hp->rope_halves);
+    *q = (struct attn_query){.n_pos = rn->rows[r].pos + 1, .qf = x, .q8 = s->q8[i]};
     if (rn->kv.type == MODEL_KV_INT8) {
-        rn->kernels->hadamard(s->qf[i], d, hparams_head_block(hp));
-        rn->kernels->quantize(s->qf[i], d, 0, d, s->q8[i], &q->scale, &q->comp);
+        rn->kernels->quantize(x, d, hparams_head_block(hp), d, s->q8[i], &q->scale, &q->comp);
         q->scale *= to_base2;
         return;
     }
     for (size_t c = 0; c < d; c++)
-        s->qf[i][c] *= to_base2;
+        x[c] *= to_base2;
 }
 
-static void run_blocks(const struct runner *rn, struct attn_scratch *s, size_t n, uint32_t seq,
-                       size_t layer, size_t kv_head)
+/* n queries over the blocks of one span. They start from nothing. */
+static void run_span(const struct runner *rn, struct attn_scratch *s, size_t n,
+                     const struct item *it, size_t kv_head, uint32_t span)
 {
-    uint32_t last = 0;
+    const uint32_t seq = rn->rows[it->tile->first].seq;
+    uint32_t last = (tile_positions(rn, it->tile) + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t b = span * SPAN_BLOCKS, end = b + SPAN_BLOCKS < last ? b + SPAN_BLOCKS : last;
 
-    for (size_t i = 0; i < n; i++)
-        last = s->query[i].n_pos > last ? s->query[i].n_pos : last;
-    for (uint32_t b = 0; b * KV_BLOCK < last; b++) {
+    for (size_t i = 0; i < n; i++) {
+        s->query[i].m = -INFINITY;
+        s->query[i].l = 0.0f;
+        memset(s->query[i].o, 0, rn->kv.dv * sizeof(float));
+    }
+    for (; b < end; b++) {
         if (rn->kv.type == MODEL_KV_INT8) {
-            struct kv_block_i8 block = kv_block_i8_at(&rn->kv, seq, layer, kv_head, b);
+            struct kv_block_i8 block = kv_block_i8_at(&rn->kv, seq, it->layer, kv_head, b);
+            if (b + 1 < last)
+                block.next = kv_block_i8_at(&rn->kv, seq, it->layer, kv_head, b + 1).k;
+            else if (kv_head + 1 < it->kv_end)
+                block.next = kv_block_i8_at(&rn->kv, seq, it->layer, kv_head + 1, 0).k;
             rn->kernels->attn_i8(&block, s->query, n, b * KV_BLOCK, rn->kv.dk, rn->kv.dv);
         } else {
-            struct kv_block_f block = kv_block_f_at(&rn->kv, seq, layer, kv_head, b);
+            struct kv_block_f block = kv_block_f_at(&rn->kv, seq, it->layer, kv_head, b);
             rn->kernels->attn_f(&block, s->query, n, b * KV_BLOCK, rn->kv.d, rn->kv.dv);
         }
     }
 }
 
+/* All positions were seen: o / l is what attention gives for this head, on its way into o's
+ * product. */
+static void finish_query(struct runner *rn, const struct attn_query *q, size_t layer, size_t r,
+                         size_t head)
+{
+    const struct linear *l = &rn->w->layers[layer].o;
+    const size_t d = rn->w->hp.head_dim, k = l->desc.k, n_head = rn->w->hp.n_head;
+    float inv = 1.0f / q->l, *out = rn->mid.x + r * k + head * d;
+
+    for (size_t c = 0; c < d; c++)
+        out[c] = q->o[c] * inv;
+    if (head + 1 == n_head) /* what pads a row to whole groups */
+        memset(out + d, 0, (k - n_head * d) * sizeof(float));
+    if (attention_quantizes(rn, layer))
+        linear_quantize_part(l, rn->kernels, &rn->mid, r, head * d, d);
+}
+
+bool attention_quantizes(const struct runner *rn, size_t layer)
+{
+    return linear_part_is_apart(&rn->w->layers[layer].o, rn->w->hp.head_dim);
+}
+
+static void merge_span(const struct runner *rn, struct attn_scratch *s, size_t n, bool first)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (first) {
+            s->total[i] = (struct attn_query){.m = -INFINITY, .o = s->total_o[i]};
+            memset(s->total_o[i], 0, rn->kv.dv * sizeof(float));
+        }
+        rn->kernels->attn_merge(&s->total[i], &s->query[i], rn->kv.dv);
+    }
+}
+
+/* Span `span` of a tile and head that other workers attend too; who is last puts the spans
+ * together. Returns whether that is us: the totals are complete. */
+static bool split_span(struct runner *rn, struct attn_scratch *s, size_t n, const struct item *it,
+                       size_t kv_head)
+{
+    size_t at = (size_t)(it->tile - rn->tiles) * rn->w->hp.n_kv + kv_head;
+    struct attn_query *q = rn->span_query + (at * rn->max_spans) * SPLIT_QUERIES;
+    float *o = rn->span_o + (at * rn->max_spans) * SPLIT_QUERIES * rn->kv.dv;
+
+    for (size_t i = 0; i < n; i++)
+        s->query[i].o = o + (it->begin * SPLIT_QUERIES + i) * rn->kv.dv;
+    run_span(rn, s, n, it, kv_head, it->begin);
+    memcpy(q + it->begin * SPLIT_QUERIES, s->query, n * sizeof(*q));
+    if (atomic_fetch_add_explicit(&rn->spans_done[at], 1, memory_order_acq_rel) + 1 <
+        rn->item_spans)
+        return false;
+    atomic_store_explicit(&rn->spans_done[at], 0, memory_order_relaxed); /* for the next layer */
+    for (uint32_t span = 0; span < attention_spans(tile_positions(rn, it->tile)); span++) {
+        memcpy(s->query, q + span * SPLIT_QUERIES, n * sizeof(*q));
+        merge_span(rn, s, n, span == 0);
+    }
+    return true;
+}
+
 /* All query heads of one key/value head, for the rows of one tile. */
-static void attend(struct runner *rn, struct attn_scratch *s, const struct attn_tile *tile,
-                   size_t layer, size_t kv_head)
+static void attend(struct runner *rn, struct attn_scratch *s, const struct item *it, size_t kv_head)
 {
     const struct hparams *hp = &rn->w->hp;
-    const size_t group = hp->n_head / hp->n_kv, d = hp->head_dim, k = rn->w->layers[layer].o.desc.k;
+    const size_t group = hp->n_head / hp->n_kv, first = it->tile->first;
 
     /* More heads a group than slots: several passes. */
     for (size_t h0 = 0; h0 < group; h0 += ATTN_QUERIES) {
         size_t heads = group - h0 < ATTN_QUERIES ? group - h0 : ATTN_QUERIES,
-               n = tile->n_rows * heads;
-        if (kv_head + 1 == hp->n_kv) /* what pads a row to whole groups */
-            for (size_t r = tile->first; r < tile->first + tile->n_rows; r++)
-                memset(rn->att + r * k + hp->n_head * d, 0, (k - hp->n_head * d) * sizeof(float));
-        for (size_t i = 0; i < n; i++)
-            set_query(rn, s, i, tile->first + i / heads, kv_head * group + h0 + i % heads);
-        run_blocks(rn, s, n, rn->rows[tile->first].seq, layer, kv_head);
+               n = it->tile->n_rows * heads;
+        const struct attn_query *done = s->total;
         for (size_t i = 0; i < n; i++) {
-            float *out =
-                rn->att + (tile->first + i / heads) * k + (kv_head * group + h0 + i % heads) * d;
-            float inv = 1.0f / s->query[i].l;
-            for (size_t c = 0; c < d; c++)
-                out[c] = s->query[i].o[c] * inv;
+            set_query(rn, s, i, first + i / heads, kv_head * group + h0 + i % heads, it->layer);
+            s->query[i].o = s->o[i];
         }
+        if (rn->item_spans > 1) {
+            if (!split_span(rn, s, n, it, kv_head))
+                continue;
+        } else {
+            for (uint32_t span = it->begin; span < it->end; span++) {
+                run_span(rn, s, n, it, kv_head, span);
+                if (it->end > 1)
+                    merge_span(rn, s, n, span == 0);
+            }
+            done = it->end > 1 ? s->total : s->query;
+        }
+        for (size_t i = 0; i < n; i++)
+            finish_query(rn, &done[i], it->layer, first + i / heads,
+                         kv_head * group + h0 + i % heads);
     }
+}
+
+static struct item item_at(const struct runner *rn, size_t layer, size_t i)
+{
+    const size_t units = rn->w->hp.n_kv / rn->item_heads;
+    struct item it = {.layer = layer};
+
+    if (rn->item_spans > 1) {
+        it.begin = (uint32_t)(i % rn->item_spans);
+        i /= rn->item_spans;
+    }
+    it.tile = &rn->tiles[i / units];
+    it.kv_begin = i % units * rn->item_heads;
+    it.kv_end = it.kv_begin + rn->item_heads;
+    it.end = rn->item_spans > 1 ? it.begin + 1 : attention_spans(tile_positions(rn, it.tile));
+    return it;
 }
 
 void attention_layer(struct runner *rn, size_t layer, unsigned worker)
 {
-    const size_t n_kv = rn->w->hp.n_kv, n_items = rn->n_tiles * n_kv;
+    const size_t units = rn->w->hp.n_kv / rn->item_heads;
+    const size_t n_items = rn->n_tiles * units * rn->item_spans;
 
     /* Items differ in cost (later rows see more), so workers take the next one; the order changes
      * no result. */
@@ -113,9 +250,13 @@ void attention_layer(struct runner *rn, size_t layer, unsigned worker)
         size_t i = atomic_fetch_add_explicit(&rn->next_item[layer], 1, memory_order_relaxed);
         if (i >= n_items)
             return;
-        i = n_items - 1 - i; /* the longest first */
-        if (attention_is_apart(rn))
-            rotate_and_store(rn, layer, rn->tiles[i / n_kv].first, i % n_kv);
-        attend(rn, rn->attn[worker], &rn->tiles[i / n_kv], layer, i % n_kv);
+        struct item it = item_at(rn, layer, n_items - 1 - i); /* the longest first */
+        size_t r = it.tile->first;
+        bool sees_itself = rn->item_spans == 1 || rn->rows[r].pos / SPAN == it.begin;
+        for (size_t h = it.kv_begin; h < it.kv_end; h++) {
+            if (attention_is_apart(rn) && sees_itself)
+                store_kv(rn, layer, r, h);
+            attend(rn, rn->workers[worker].attn, &it, h);
+        }
     }
 }

@@ -9,64 +9,89 @@
 #include "model/net/rope.h"
 #include "model/net/runner.h"
 
+/* Rows whose gate and up are made, multiplied and quantized in one go, in a buffer that the first
+ * cache holds. */
+enum { FFN_ROWS = 48 };
+
 struct part {
     unsigned worker, n_workers;
     size_t begin, end; /* rows this worker prepares: its share, or all of them if it works alone */
     bool alone;
-    float *h; /* what its products read: the shared buffers, or its own */
-    struct quant_rows q;
+    struct linear_input in, mid; /* what it prepares: the shared rows, or its own copies */
+    struct profile *profile;
 };
 
 static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_workers)
 {
-    struct part p = {.worker = worker, .n_workers = n_workers, .h = rn->h, .q = rn->q};
+    struct worker *own = &rn->workers[worker];
+    struct part p = {.worker = worker,
+                     .n_workers = n_workers,
+                     .in = rn->in,
+                     .mid = rn->mid,
+                     .profile = &own->profile};
 
     pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
     p.alone = rn->n_rows <= ALONE_ROWS && n_workers > 1;
     if (p.alone) {
         p.begin = 0;
         p.end = rn->n_rows;
-        p.h = rn->own[worker].h;
-        p.q = rn->own[worker].q;
+        p.in = own->in;
+        p.mid = own->mid;
     }
+    profile_begin(p.profile);
     return p;
 }
 
+static void barrier(const struct runner *rn, const struct part *p)
+{
+    pool_barrier(rn->pool);
+    profile_mark(p->profile, PART_WAIT);
+}
+
 /* Rows were prepared by shares: wait for the others' before a product reads them all. */
-static void rows_barrier(const struct runner *rn, const struct part *p)
+static void rows_barrier(const struct runner *rn, const struct part *p, enum runner_part part)
 {
+    profile_mark(p->profile, part);
     if (!p->alone)
-        pool_barrier(rn->pool);
+        barrier(rn, p);
 }
 
-/* Row r of x (of l's input width) holds n values: pad, rotate, quantize. */
-static void finish_row(const struct runner *rn, const struct part *p, const struct linear *l,
-                       float *x, size_t r, size_t n)
+/* Row r of in (of l's input width) holds n values: pad, rotate, quantize. */
+static void finish_row(const struct runner *rn, struct linear_input *in, const struct linear *l,
+                       size_t r, size_t n)
 {
-    struct linear_input in = {.x = x, .q = p->q};
-
     if (n < l->desc.k)
-        memset(x + r * l->desc.k + n, 0, (l->desc.k - n) * sizeof(float));
-    linear_quantize_row(l, rn->kernels, &in, r);
+        memset(in->x + r * l->desc.k + n, 0, (l->desc.k - n) * sizeof(float));
+    linear_quantize_row(l, rn->kernels, in, r);
 }
 
-/* h[to] = norm(x[from]) * gain, ready for l. */
-static void norm_row(const struct runner *rn, const struct part *p, const float *gain,
+/* in[to] = norm(x[from]) * gain, ready for l. */
+static void norm_row(const struct runner *rn, struct part *p, const float *gain,
                      const struct linear *l, size_t from, size_t to)
 {
     const size_t d = rn->w->hp.d_model;
 
-    rn->kernels->rms_norm(rn->x + from * d, gain, rn->w->hp.eps, p->h + to * l->desc.k, d);
-    finish_row(rn, p, l, p->h, to, d);
+    rn->kernels->rms_norm(rn->x + from * d, gain, rn->w->hp.eps, p->in.x + to * l->desc.k, d);
+    finish_row(rn, &p->in, l, to, d);
 }
 
-/* This worker's columns of out = x l, for n rows. */
-static void product(const struct runner *rn, const struct part *p, const struct linear *l, float *x,
-                    size_t n, const struct gemm_out *out)
+static void norm_rows(const struct runner *rn, struct part *p, const float *gain,
+                      const struct linear *l)
 {
-    struct linear_input in = {.x = x, .q = p->q};
+    for (size_t r = p->begin; r < p->end; r++)
+        norm_row(rn, p, gain, l, r, r);
+    rows_barrier(rn, p, PART_PREPARE);
+}
 
-    linear_run(l, rn->kernels, &in, n, out, p->worker, p->n_workers);
+/* This worker's columns of out = in l, for n rows. */
+static void product(const struct runner *rn, const struct part *p, const struct linear *l,
+                    const struct linear_input *in, size_t n, const struct gemm_out *out,
+                    enum runner_part part)
+{
+    linear_run(l, rn->kernels, in, n, out, p->worker, p->n_workers);
+    profile_mark(p->profile, part);
+    profile_macs(p->profile, part,
+                 (double)n * (double)l->desc.n * (double)l->desc.k / p->n_workers);
 }
 
 /* x[r] = embedding of row r's token. A rotated embedding is turned back: the transform is its own
@@ -79,39 +104,36 @@ static void embed(const struct runner *rn, const struct part *p)
 
     pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
     for (size_t r = begin; r < end; r++) {
-        float *row = rn->h + r * e->desc.k; /* padded width */
+        float *row = rn->in.x + r * e->desc.k; /* padded width */
         linear_get_row(e, (size_t)rn->rows[r].token, row);
         rn->kernels->hadamard(row, d, e->desc.block_in);
         memcpy(rn->x + r * d, row, d * sizeof(float));
         rope_angles(rn->rows[r].pos, rn->w->inv_freq, n_rot / 2, rn->w->hp.rope_halves,
                     rn->cosv + r * n_rot, rn->sinv + r * n_rot);
     }
+    profile_mark(p->profile, PART_EMBED);
 }
 
-void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv)
+void store_kv(const struct runner *rn, size_t layer, size_t r, size_t kv)
 {
     const struct hparams *hp = &rn->w->hp;
     const float *bias = rn->w->layers[layer].qkv_bias;
-    const size_t d = hp->head_dim, group = hp->n_head / hp->n_kv, n_rot = hp->n_rot;
-    const float *cosv = rn->cosv + r * n_rot, *sinv = rn->sinv + r * n_rot;
+    const size_t d = hp->head_dim, n_rot = hp->n_rot;
     float *row = rn->qkv + r * (size_t)(hp->n_head + 2 * hp->n_kv) * d;
-    float *q = row + kv * group * d, *k = row + (hp->n_head + kv) * d, *v = k + hp->n_kv * d;
+    float *k = row + (hp->n_head + kv) * d, *v = k + hp->n_kv * d;
 
     if (bias) {
-        rn->kernels->add(q, bias + (q - row), group * d);
         rn->kernels->add(k, bias + (k - row), d);
         rn->kernels->add(v, bias + (v - row), d);
     }
-    for (size_t i = 0; i < group; i++)
-        rn->kernels->rope(q + i * d, cosv, sinv, n_rot, hp->rope_halves);
-    rn->kernels->rope(k, cosv, sinv, n_rot, hp->rope_halves);
+    rn->kernels->rope(k, rn->cosv + r * n_rot, rn->sinv + r * n_rot, n_rot, hp->rope_halves);
     /* q is rotated alike in attention: q . k does not change. */
     if (rn->kv.type == MODEL_KV_INT8)
         rn->kernels->hadamard(k, d, hparams_head_block(hp));
     kv_store(&rn->kv, rn->kernels, rn->rows[r].seq, layer, kv, rn->rows[r].pos, k, v);
 }
 
-/* att = attention(qkv). A prompt's rows see each other's keys, so all are stored before any is
+/* mid = attention(qkv). A prompt's rows see each other's keys, so all are stored before any is
  * read. */
 static void attend_rows(struct runner *rn, const struct part *p, size_t layer)
 {
@@ -121,59 +143,130 @@ static void attend_rows(struct runner *rn, const struct part *p, size_t layer)
     if (!attention_is_apart(rn)) {
         pool_share(rn->n_rows * n_kv, p->worker, p->n_workers, &begin, &end);
         for (size_t u = begin; u < end; u++)
-            rotate_and_store(rn, layer, u / n_kv, u % n_kv);
-        pool_barrier(rn->pool);
+            store_kv(rn, layer, u / n_kv, u % n_kv);
+        profile_mark(p->profile, PART_STORE);
+        barrier(rn, p);
     }
     attention_layer(rn, layer, p->worker);
+    profile_mark(p->profile, PART_ATTENTION);
+    barrier(rn, p);
+}
+
+/* What attention gave, ready for o where no head could be finished by itself. */
+static const struct linear_input *attended(const struct runner *rn, struct part *p, size_t layer)
+{
+    const struct linear *o = &rn->w->layers[layer].o;
+
+    if (attention_quantizes(rn, layer))
+        return &rn->mid;
+    for (size_t r = p->begin; r < p->end; r++) {
+        if (p->alone) /* others read the shared row too, and quantizing may turn it in place */
+            memcpy(p->mid.x + r * o->desc.k, rn->mid.x + r * o->desc.k, o->desc.k * sizeof(float));
+        finish_row(rn, &p->mid, o, r, o->desc.k);
+    }
+    rows_barrier(rn, p, PART_PREPARE);
+    return &p->mid;
 }
 
 /* x += o(attention(norm(x))) */
-static void attention_block(struct runner *rn, const struct part *p, size_t i)
+static void attention_block(struct runner *rn, struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const struct hparams *hp = &rn->w->hp;
     const struct gemm_out to_qkv = {.out = rn->qkv, .ld = l->qkv.desc.n};
-    const struct gemm_out to_x = {.out = rn->x, .ld = hp->d_model, .add = true};
+    const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
 
-    for (size_t r = p->begin; r < p->end; r++)
-        norm_row(rn, p, l->attn_norm, &l->qkv, r, r);
-    rows_barrier(rn, p);
-    product(rn, p, &l->qkv, p->h, rn->n_rows, &to_qkv);
-    pool_barrier(rn->pool);
+    norm_rows(rn, p, l->attn_norm, &l->qkv);
+    product(rn, p, &l->qkv, &p->in, rn->n_rows, &to_qkv, PART_QKV);
+    barrier(rn, p);
     attend_rows(rn, p, i);
-    pool_barrier(rn->pool);
-    for (size_t r = p->begin; r < p->end; r++)
-        finish_row(rn, p, &l->o, rn->att, r, l->o.desc.k);
-    rows_barrier(rn, p);
-    product(rn, p, &l->o, rn->att, rn->n_rows, &to_x);
-    pool_barrier(rn->pool);
+    product(rn, p, &l->o, attended(rn, p, i), rn->n_rows, &to_x, PART_O);
+    barrier(rn, p);
+}
+
+/* silu(gate) * up of one row of one unit, into mid. */
+static void activate(const struct runner *rn, struct linear_input *mid, const struct layer *l,
+                     size_t r, size_t unit, const float *gate)
+{
+    const size_t n = rn->w->ffn_unit;
+
+    rn->kernels->silu_mul(gate, gate + n, mid->x + r * l->down.desc.k + unit * n, n);
+}
+
+/* Can whoever makes a unit of gate and up go on to the input of down? Not if its groups reach
+ * further, nor if the units divide badly among the workers. */
+static bool ffn_by_units(const struct runner *rn, const struct part *p, const struct layer *l)
+{
+    const size_t n = rn->w->hp.d_ff / rn->w->ffn_unit, each = (n + p->n_workers - 1) / p->n_workers;
+
+    return rn->w->ffn_unit == FFN_UNIT && linear_part_is_apart(&l->down, FFN_UNIT) &&
+           each * p->n_workers * 10 <= n * 11;
+}
+
+/* mid = silu(gate(in)) * up(in), quantized: this worker's units, all rows. */
+static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
+{
+    _Alignas(64) float gu[FFN_ROWS * 2 * FFN_UNIT];
+    struct linear_input mid = rn->mid;
+    size_t begin, end;
+
+    pool_share(rn->w->hp.d_ff / FFN_UNIT, p->worker, p->n_workers, &begin, &end);
+    for (size_t u = begin; u < end; u++)
+        for (size_t r0 = 0; r0 < rn->n_rows; r0 += FFN_ROWS) {
+            struct linear_block b = {.r0 = r0,
+                                     .rows =
+                                         rn->n_rows - r0 < FFN_ROWS ? rn->n_rows - r0 : FFN_ROWS,
+                                     .n0 = u * 2 * FFN_UNIT,
+                                     .n = 2 * FFN_UNIT};
+            linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, gu);
+            profile_mark(p->profile, PART_GATE_UP);
+            for (size_t i = 0; i < b.rows; i++) {
+                activate(rn, &mid, l, r0 + i, u, gu + i * 2 * FFN_UNIT);
+                linear_quantize_part(&l->down, rn->kernels, &mid, r0 + i, u * FFN_UNIT, FFN_UNIT);
+            }
+            profile_mark(p->profile, PART_ACTIVATE);
+        }
+    profile_macs(p->profile, PART_GATE_UP,
+                 (double)rn->n_rows * (double)((end - begin) * 2 * FFN_UNIT) *
+                     (double)l->gate_up.desc.k);
+    barrier(rn, p);
+}
+
+/* The same for rows that are quantized as a whole. */
+static const struct linear_input *ffn_rows(const struct runner *rn, struct part *p,
+                                           const struct layer *l)
+{
+    const size_t ff = rn->w->hp.d_ff, unit = rn->w->ffn_unit;
+    const struct gemm_out to_gu = {.out = rn->gu, .ld = 2 * ff};
+
+    product(rn, p, &l->gate_up, &p->in, rn->n_rows, &to_gu, PART_GATE_UP);
+    barrier(rn, p);
+    for (size_t r = p->begin; r < p->end; r++) {
+        for (size_t u = 0; u < ff / unit; u++)
+            activate(rn, &p->mid, l, r, u, rn->gu + r * 2 * ff + u * 2 * unit);
+        finish_row(rn, &p->mid, &l->down, r, ff);
+    }
+    rows_barrier(rn, p, PART_ACTIVATE);
+    return &p->mid;
 }
 
 /* x += down(silu(gate(norm(x))) * up(norm(x))) */
-static void ffn_block(struct runner *rn, const struct part *p, size_t i)
+static void ffn_block(struct runner *rn, struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const size_t ff = rn->w->hp.d_ff;
-    const struct gemm_out to_gu = {.out = rn->gu, .ld = 2 * ff};
     const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
+    const struct linear_input *mid = &rn->mid;
 
-    for (size_t r = p->begin; r < p->end; r++)
-        norm_row(rn, p, l->ffn_norm, &l->gate_up, r, r);
-    rows_barrier(rn, p);
-    product(rn, p, &l->gate_up, p->h, rn->n_rows, &to_gu);
-    pool_barrier(rn->pool);
-    for (size_t r = p->begin; r < p->end; r++) {
-        const float *gate = rn->gu + r * 2 * ff;
-        rn->kernels->silu_mul(gate, gate + ff, p->h + r * l->down.desc.k, ff);
-        finish_row(rn, p, &l->down, p->h, r, ff);
-    }
-    rows_barrier(rn, p);
-    product(rn, p, &l->down, p->h, rn->n_rows, &to_x);
-    pool_barrier(rn->pool);
+    norm_rows(rn, p, l->ffn_norm, &l->gate_up);
+    if (ffn_by_units(rn, p, l))
+        ffn_units(rn, p, l);
+    else
+        mid = ffn_rows(rn, p, l);
+    product(rn, p, &l->down, mid, rn->n_rows, &to_x, PART_DOWN);
+    barrier(rn, p);
 }
 
 /* logits = head(norm(x)) for the rows that want them, moved together first. */
-static void head_block(struct runner *rn, const struct part *p)
+static void head_block(struct runner *rn, struct part *p)
 {
     const struct linear *head = weights_head(rn->w);
     const struct gemm_out to = {.out = rn->logits, .ld = head->desc.n};
@@ -181,17 +274,17 @@ static void head_block(struct runner *rn, const struct part *p)
     for (size_t r = p->begin; r < p->end; r++)
         if (rn->logit_slot[r] != UINT32_MAX)
             norm_row(rn, p, rn->w->output_norm, head, r, rn->logit_slot[r]);
-    rows_barrier(rn, p);
-    product(rn, p, head, p->h, rn->n_logits, &to);
+    rows_barrier(rn, p, PART_PREPARE);
+    product(rn, p, head, &p->in, rn->n_logits, &to, PART_HEAD);
 }
 
 void forward_step(void *runner, unsigned worker, unsigned n_workers)
 {
     struct runner *rn = runner;
-    const struct part p = part_of(rn, worker, n_workers);
+    struct part p = part_of(rn, worker, n_workers);
 
     embed(rn, &p);
-    pool_barrier(rn->pool);
+    barrier(rn, &p);
     for (size_t i = 0; i < rn->w->hp.n_layer; i++) {
         attention_block(rn, &p, i);
         ffn_block(rn, &p, i);

@@ -144,16 +144,27 @@ void linear_get_row(const struct linear *l, size_t i, float *out)
     }
 }
 
-void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
-                         struct linear_input *in, size_t r)
+void linear_quantize_part(const struct linear *l, const struct kernels *kernels,
+                          struct linear_input *in, size_t r, size_t k0, size_t n)
 {
     const struct linear_desc *d = &l->desc;
 
     if (d->act == ACT_FLOAT)
         return;
-    size_t n_groups = d->k / d->group;
-    kernels->quantize(in->x + r * d->k, d->k, d->online ? d->block_in : 0, d->group,
-                      in->q.q + r * d->k, in->q.scale + r * n_groups, in->q.comp + r * n_groups);
+    size_t at = r * d->k + k0, group = at / d->group;
+    kernels->quantize(in->x + at, n, d->online ? d->block_in : 0, d->group, in->q.q + at,
+                      in->q.scale + group, in->q.comp + group);
+}
+
+bool linear_part_is_apart(const struct linear *l, size_t n)
+{
+    return l->desc.act == ACT_FLOAT || n % l->desc.group == 0;
+}
+
+void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
+                         struct linear_input *in, size_t r)
+{
+    linear_quantize_part(l, kernels, in, r, 0, l->desc.k);
 }
 
 void linear_run(const struct linear *l, const struct kernels *kernels,
@@ -171,4 +182,30 @@ void linear_run(const struct linear *l, const struct kernels *kernels,
     q.k = l->desc.k;
     q.group = l->desc.group;
     kernels->gemm_i8(&l->packed, &q, rows, begin, end, out);
+}
+
+void linear_run_block(const struct linear *l, const struct kernels *kernels,
+                      const struct linear_input *in, const struct linear_block *block, float *out)
+{
+    const size_t k = l->desc.k, panel = block->n0 / PANEL,
+                 n_panels = (block->n + PANEL - 1) / PANEL;
+    const struct gemm_out to = {.out = out, .ld = block->n};
+
+    if (l->desc.w_bits == 32) {
+        struct packed_f32 w = l->floats;
+        w.w += panel * PANEL * k;
+        w.n = block->n;
+        kernels->gemm_f32(&w, in->x + block->r0 * k, block->rows, 0, n_panels, &to);
+        return;
+    }
+    struct packed_i8 w = l->packed;
+    size_t at = block->r0 * k, group = at / l->desc.group;
+    struct quant_rows q = {.q = in->q.q + at,
+                           .scale = in->q.scale + group,
+                           .comp = in->q.comp + group,
+                           .k = k,
+                           .group = l->desc.group};
+    w.w += panel * w.panel_bytes;
+    w.n = block->n;
+    kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, &to);
 }

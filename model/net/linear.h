@@ -69,9 +69,21 @@ struct linear_input {
  * do. */
 void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
                          struct linear_input *in, size_t r);
+/* Only inputs [k0, k0 + n) of the row, whole groups: where they are done by themselves. */
+void linear_quantize_part(const struct linear *l, const struct kernels *kernels,
+                          struct linear_input *in, size_t r, size_t k0, size_t n);
+/* Do n inputs at a multiple of n, with no more than those known, give the same numbers as the whole
+ * row? Floats: yes. */
+bool linear_part_is_apart(const struct linear *l, size_t n);
 /* This worker's share of the outputs, for all rows. out as in kernels.h. */
 void linear_run(const struct linear *l, const struct kernels *kernels,
                 const struct linear_input *in, size_t rows, const struct gemm_out *out,
                 unsigned worker, unsigned n_workers);
+/* Rows [r0, r0 + rows) and whole panels from output n0 on, n of them: out[row - r0][output - n0]. */
+struct linear_block {
+    size_t r0, rows, n0, n;
+};
+void linear_run_block(const struct linear *l, const struct kernels *kernels,
+                      const struct linear_input *in, const struct linear_block *block, float *out);
 
 #endif

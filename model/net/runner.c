@@ -7,99 +7,6 @@
 
 enum { PREFIX_BYTES = 32 << 20 }; /* the default that model.h explains */
 
-static size_t max_of(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Widest input of any linear layer, padded. */
-static size_t widest(const struct weights *w)
-{
-    size_t k = max_of(w->embed.desc.k, weights_head(w)->desc.k);
-    for (size_t i = 0; i < w->hp.n_layer; i++) {
-        const struct layer *l = &w->layers[i];
-        k = max_of(k, max_of(max_of(l->qkv.desc.k, l->o.desc.k),
-                             max_of(l->gate_up.desc.k, l->down.desc.k)));
-    }
-    return k;
-}
-
-/* n x size bytes, cache-line aligned, not zeroed (touched on use). NULL on overflow too. */
-static void *buffer(size_t n, size_t size)
-{
-    size_t bytes;
-    void *p = NULL;
-
-    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 64)
-        return NULL;
-    return posix_memalign(&p, 64, (bytes + 127) / 64 * 64) ? NULL : p;
-}
-
-static int open_quant(struct quant_rows *q, size_t rows, size_t k)
-{
-    q->q = buffer(rows * k, 1);
-    q->scale = buffer(rows * (k / 32 + 1), sizeof(float));
-    q->comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
-    return q->q && q->scale && q->comp ? ST_OK : ST_NOMEM;
-}
-
-static void close_quant(struct quant_rows *q)
-{
-    free(q->q);
-    free(q->scale);
-    free(q->comp);
-}
-
-static int open_own(struct runner *rn, size_t k)
-{
-    rn->own = calloc(rn->info.threads, sizeof(*rn->own));
-    for (unsigned i = 0; rn->own && i < rn->info.threads; i++) {
-        rn->own[i].h = buffer(ALONE_ROWS * k, sizeof(float));
-        if (open_quant(&rn->own[i].q, ALONE_ROWS, k) != ST_OK || !rn->own[i].h)
-            return ST_NOMEM;
-    }
-    return rn->own ? ST_OK : ST_NOMEM;
-}
-
-static int open_scratch(struct runner *rn)
-{
-    const struct hparams *hp = &rn->w->hp;
-    const size_t rows = rn->info.max_rows, k = widest(rn->w);
-    const size_t heads = (size_t)(hp->n_head + 2 * hp->n_kv) * hp->head_dim;
-
-    rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
-    rn->x = buffer(rows * hp->d_model, sizeof(float));
-    rn->h = buffer(max_of(rows, rn->info.max_logits) * k, sizeof(float));
-    rn->att = buffer(rows * k, sizeof(float));
-    rn->qkv = buffer(rows * heads, sizeof(float));
-    rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
-    rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
-    rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
-    rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
-    rn->tiles = buffer(rows, sizeof(*rn->tiles));
-    rn->next_item = buffer(hp->n_layer, sizeof(*rn->next_item));
-    if (open_quant(&rn->q, rows, k) != ST_OK || open_own(rn, k) != ST_OK)
-        return ST_NOMEM;
-    rn->attn = calloc(rn->info.threads, sizeof(*rn->attn));
-    for (unsigned i = 0; rn->attn && i < rn->info.threads; i++) {
-        rn->attn[i] = buffer(1, sizeof(**rn->attn));
-        if (!rn->attn[i])
-            return ST_NOMEM;
-        memset(rn->attn[i], 0, sizeof(**rn->attn));
-    }
-    rn->sample = calloc(rn->info.threads, sizeof(*rn->sample));
-    for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
-        if (sample_scratch_open(&rn->sample[i], hp->n_vocab) != ST_OK)
-            return ST_NOMEM;
-    rn->profile = buffer(rn->info.threads, sizeof(*rn->profile));
-    if (rn->profile)
-        memset(rn->profile, 0, rn->info.threads * sizeof(*rn->profile));
-    bool ok = rn->profile && rn->sample && rn->logit_slot && rn->x && rn->h && rn->att && rn->qkv &&
-              rn->gu && rn->cosv && rn->sinv && rn->logits && rn->tiles && rn->next_item &&
-              rn->attn;
-    return ok ? ST_OK : ST_NOMEM;
-}
-
 static int open_pages(struct runner *rn, uint64_t kv_bytes, uint64_t prefix_bytes,
                       struct error *err)
 {
@@ -157,7 +64,7 @@ int runner_new(const struct weights *w, const struct kernels *kernels,
             : ST_INVALID;
     if (r == ST_INVALID && !rn->info.n_pages)
         goto out;
-    if (r == ST_OK && (r = open_scratch(rn)) != ST_OK)
+    if (r == ST_OK && (r = scratch_open(rn)) != ST_OK)
         error_set(err, r, "out of memory for %u rows of scratch", rn->info.max_rows);
     if (r == ST_OK && (r = pool_open(rn->info.threads, &rn->pool)) != ST_OK)
         error_set(err, r, "cannot start %u compute threads", rn->info.threads);
@@ -176,20 +83,7 @@ void runner_free(struct runner *rn)
         return;
     pool_free(rn->pool);
     kv_done(&rn->kv);
-    for (unsigned i = 0; rn->attn && i < rn->info.threads; i++)
-        free(rn->attn[i]);
-    for (unsigned i = 0; rn->sample && i < rn->info.threads; i++)
-        sample_scratch_done(&rn->sample[i]);
-    for (unsigned i = 0; rn->own && i < rn->info.threads; i++) {
-        free(rn->own[i].h);
-        close_quant(&rn->own[i].q);
-    }
-    close_quant(&rn->q);
-    void *all[] = {rn->sample, rn->logit_slot, rn->x,    rn->h,    rn->att,
-                   rn->qkv,    rn->gu,         rn->cosv, rn->sinv, rn->logits,
-                   rn->tiles,  rn->next_item,  rn->attn, rn->own,  rn->profile};
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        free(all[i]);
+    scratch_close(rn);
     free(rn);
 }
 
@@ -304,7 +198,7 @@ void runner_parallel(struct runner *rn, void (*fn)(void *, unsigned, unsigned), 
 void runner_profile_set(struct runner *rn, bool on)
 {
     for (unsigned i = 0; i < rn->info.threads; i++)
-        rn->profile[i] = (struct profile){.on = on};
+        rn->workers[i].profile = (struct profile){.on = on};
 }
 
 void runner_profile_get(const struct runner *rn, struct runner_profile *ret_profile)
@@ -312,8 +206,8 @@ void runner_profile_get(const struct runner *rn, struct runner_profile *ret_prof
     *ret_profile = (struct runner_profile){0};
     for (unsigned i = 0; i < rn->info.threads; i++)
         for (int part = 0; part < RUNNER_PARTS; part++) {
-            ret_profile->seconds[part] += rn->profile[i].sum.seconds[part];
-            ret_profile->product_macs[part] += rn->profile[i].sum.product_macs[part];
+            ret_profile->seconds[part] += rn->workers[i].profile.sum.seconds[part];
+            ret_profile->product_macs[part] += rn->workers[i].profile.sum.product_macs[part];
         }
 }
 
@@ -343,7 +237,7 @@ static void sample_share(void *arg, unsigned worker, unsigned n_workers)
 {
     struct sampling *s = arg;
     for (size_t i = worker; i < s->n; i += n_workers)
-        sample_chain(s->rn, &s->jobs[i], &s->rn->sample[worker]);
+        sample_chain(s->rn, &s->jobs[i], &s->rn->workers[worker].sample);
 }
 
 void runner_sample(struct runner *rn, struct sample_job *jobs, size_t n_jobs)

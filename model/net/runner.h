@@ -16,20 +16,38 @@
 
 /* Steps of so few rows are not worth sharing by rows: each worker prepares all of them for itself,
  * which costs less than a barrier. */
-enum { ALONE_ROWS = 2 };
-
-struct own_input {
-    float *h; /* [ALONE_ROWS][widest input] */
-    struct quant_rows q;
-};
+enum { ALONE_ROWS = 4 };
 
 /* Queries that one attention work item holds at once: rows of one sequence times the heads that
  * share a key head. */
 enum { ATTN_QUERIES = 48 };
 
+/* A sequence is cut into spans for several workers only where fewer than so many items a worker
+ * are there, and a tile has few queries. */
+enum { ATTN_FEW_ITEMS = 4, SPLIT_QUERIES = 16 };
+
 /* Rows of one sequence that attend together. */
 struct attn_tile {
     uint32_t first, n_rows;
+};
+
+/* Everything a worker needs to attend: queries, their integers, their sums. */
+struct attn_scratch {
+    _Alignas(64) float o[ATTN_QUERIES][HEAD_MAX];
+    _Alignas(64) int8_t q8[ATTN_QUERIES][HEAD_MAX + 16];
+    float qf[ATTN_QUERIES][HEAD_MAX];
+    struct attn_query query[ATTN_QUERIES];
+    /* Sums over the spans before, where there is more than one. */
+    struct attn_query total[ATTN_QUERIES];
+    _Alignas(64) float total_o[ATTN_QUERIES][HEAD_MAX];
+};
+
+/* What belongs to one compute thread. */
+struct worker {
+    struct profile profile;
+    struct linear_input in, mid; /* [ALONE_ROWS] its own copies, for steps of few rows */
+    struct attn_scratch *attn;
+    struct sample_scratch sample;
 };
 
 struct runner {
@@ -45,46 +63,46 @@ struct runner {
     size_t n_rows;
     uint32_t *logit_slot; /* [max_rows]: which logits row, or UINT32_MAX */
     size_t n_logits;
-    float *x;              /* [rows][d_model] the residual stream */
-    float *h;              /* [rows][widest input] what a linear layer reads */
-    float *att;            /* [rows][o's input] what attention gives */
-    float *qkv;            /* [rows][q heads + k heads + v heads] */
-    float *gu;             /* [rows][gate d_ff, up d_ff] */
-    float *cosv, *sinv;    /* [rows][n_rot] */
-    float *logits;         /* [max_logits][n_vocab] */
-    struct quant_rows q;   /* h (or att) quantized */
-    struct own_input *own; /* [threads]: h and q of a worker alone, for steps of few rows */
+    float *x;                /* [rows][d_model] the residual stream */
+    float *qkv;              /* [rows][q heads + k heads + v heads] */
+    float *gu;               /* [rows][gate d_ff, up d_ff] */
+    float *cosv, *sinv;      /* [rows][n_rot] */
+    float *logits;           /* [max_logits][n_vocab] */
+    struct linear_input in;  /* what the first product of a block reads */
+    struct linear_input mid; /* what its second one reads */
+    struct worker *workers;  /* [threads] */
     struct attn_tile *tiles;
     size_t n_tiles;
-    _Atomic size_t *next_item;     /* [n_layer]: attention items handed out so far */
-    struct attn_scratch **attn;    /* [threads] */
-    struct sample_scratch *sample; /* [threads] */
-    struct profile *profile;       /* [threads] */
-};
-
-/* Everything a worker needs to attend: queries, their integers, their sums. */
-struct attn_scratch {
-    _Alignas(64) float o[ATTN_QUERIES][HEAD_MAX];
-    _Alignas(64) int8_t q8[ATTN_QUERIES][HEAD_MAX + 16];
-    float qf[ATTN_QUERIES][HEAD_MAX];
-    struct attn_query query[ATTN_QUERIES];
+    size_t item_heads;              /* key/value heads of one attention item */
+    uint32_t item_spans, max_spans; /* spans a tile is cut into, 1: not at all; most there can be */
+    _Atomic size_t *next_item;      /* [n_layer]: attention items handed out so far */
+    _Atomic uint32_t *spans_done;   /* [ATTN_FEW_ITEMS * threads] of a tile and head */
+    struct attn_query *span_query;  /* [ATTN_FEW_ITEMS * threads][max_spans][SPLIT_QUERIES] */
+    float *span_o;                  /* the same, [dv] each */
 };
 
 /* Behind runner_open of model.h. */
 int runner_new(const struct weights *w, const struct kernels *kernels,
                const struct runner_opts *opts, struct runner **ret_runner, struct error *err);
 
+/* scratch.c: the buffers of a step; info and kv are set. ST_NOMEM leaves what was opened to
+ * scratch_close. */
+int scratch_open(struct runner *rn);
+void scratch_close(struct runner *rn);
+
 /* forward.c: one worker's part of a step. Every worker calls it at once (arg: the runner). */
 void forward_step(void *runner, unsigned worker, unsigned n_workers);
 /* attention.c: cut the step's rows into tiles; then one worker's share of a layer's attention: qkv
- * → att. */
+ * → att, and q if attention_quantizes. */
 void attention_plan(struct runner *rn);
-/* Every row is a sequence of its own: an item reads no key that another item of this step stores,
- * so that rotating, storing and attending need no barrier between them. */
-bool attention_is_apart(const struct runner *rn);
 void attention_layer(struct runner *rn, size_t layer, unsigned worker);
-/* forward.c: bias and RoPE for one key/value head of row r with its queries, then key and value
- * into the cache. */
-void rotate_and_store(const struct runner *rn, size_t layer, size_t r, size_t kv_head);
+/* Every row is a sequence of its own: an item reads no key that another item of this step stores,
+ * so that storing and attending need no barrier between them. */
+bool attention_is_apart(const struct runner *rn);
+/* A head's result is whole groups of o's input, so that whoever has it can quantize it. */
+bool attention_quantizes(const struct runner *rn, size_t layer);
+uint32_t attention_spans(uint32_t n_pos);
+/* forward.c: bias and RoPE for one key of row r, then key and value into the cache. */
+void store_kv(const struct runner *rn, size_t layer, size_t r, size_t kv_head);
 
 #endif

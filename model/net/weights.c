@@ -10,167 +10,6 @@
 #include "model/format/dequant.h"
 #include "model/quant/source.h"
 
-/* ---- which tensors there are ---- */
-
-enum { GLOBALS = 4, PER_LAYER = 12 };
-
-static void global_role(const struct hparams *hp, size_t i, struct tensor_role *t)
-{
-    static const char *const names[GLOBALS] = {"token_embd.weight", "output_norm.weight",
-                                               "output.weight", "rope_freqs.weight"};
-    snprintf(t->name, sizeof(t->name), "%s", names[i]);
-    t->n = i == 0 || i == 2 ? hp->n_vocab : i == 1 ? hp->d_model : hp->n_rot / 2;
-    t->k = i == 0 || i == 2 ? hp->d_model : 0;
-    t->optional = i >= 2;
-}
-
-static void layer_role(const struct hparams *hp, size_t layer, size_t i, struct tensor_role *t)
-{
-    const size_t d = hp->d_model, q = (size_t)hp->n_head * hp->head_dim,
-                 kv = (size_t)hp->n_kv * hp->head_dim;
-    const bool bias_optional = strcmp(hp->arch, "qwen2") != 0;
-    const struct {
-        const char *name;
-        size_t n, k;
-        int role;
-        bool optional;
-    } list[PER_LAYER] = {
-        {"attn_norm.weight", d, 0, QUANT_PLAIN, false},
-        {"attn_q.weight", q, d, QUANT_PLAIN, false},
-        {"attn_k.weight", kv, d, QUANT_PLAIN, false},
-        {"attn_v.weight", kv, d, QUANT_V, false},
-        {"attn_q.bias", q, 0, QUANT_PLAIN, bias_optional},
-        {"attn_k.bias", kv, 0, QUANT_PLAIN, bias_optional},
-        {"attn_v.bias", kv, 0, QUANT_V, bias_optional},
-        {"attn_output.weight", d, q, QUANT_O, false},
-        {"ffn_norm.weight", d, 0, QUANT_PLAIN, false},
-        {"ffn_gate.weight", hp->d_ff, d, QUANT_PLAIN, false},
-        {"ffn_up.weight", hp->d_ff, d, QUANT_PLAIN, false},
-        {"ffn_down.weight", d, hp->d_ff, QUANT_PLAIN, false},
-    };
-    snprintf(t->name, sizeof(t->name), "blk.%zu.%s", layer, list[i].name);
-    t->n = list[i].n;
-    t->k = list[i].k;
-    t->role = list[i].role;
-    t->optional = list[i].optional;
-}
-
-bool weights_tensor_at(const struct hparams *hp, size_t i, struct tensor_role *ret_role)
-{
-    memset(ret_role, 0, sizeof(*ret_role));
-    if (i < GLOBALS)
-        global_role(hp, i, ret_role);
-    else if (i < GLOBALS + (size_t)PER_LAYER * hp->n_layer)
-        layer_role(hp, (i - GLOBALS) / PER_LAYER, (i - GLOBALS) % PER_LAYER, ret_role);
-    else
-        return false;
-    return true;
-}
-
-/* Mark a tensor as one that the network reads; returns whether it is there. */
-static bool mark(const struct gguf *g, const char *name, bool *seen)
-{
-    const struct gguf_tensor *t = gguf_find(g, name);
-
-    if (t)
-        seen[t - gguf_tensor_at(g, 0)] = true;
-    return t != NULL;
-}
-
-static int check_roles(const struct gguf *g, const struct hparams *hp, bool *seen,
-                       struct error *err)
-{
-    struct tensor_role role;
-    char q[256], scale[256];
-
-    for (size_t i = 0; weights_tensor_at(hp, i, &role); i++) {
-        bool plain = mark(g, role.name, seen), octet = false;
-        if (role.k && source_octet_names(role.name, q, scale) == ST_OK && mark(g, q, seen)) {
-            octet = true;
-            mark(g, scale, seen);
-        }
-        if (!plain && !octet && !role.optional)
-            return error_set(err, ST_FORMAT, "%s: the tensor %s is missing", gguf_path(g),
-                             role.name);
-        if (plain && octet)
-            return error_set(err, ST_FORMAT, "%s: %s is there twice, as %s too", gguf_path(g),
-                             role.name, q);
-    }
-    return ST_OK;
-}
-
-static int check_names(const struct gguf *g, const struct hparams *hp, struct error *err)
-{
-    bool *seen = calloc(gguf_n_tensors(g) + 1, sizeof(*seen));
-    int r = seen ? check_roles(g, hp, seen, err) : error_set(err, ST_NOMEM, "out of memory");
-
-    for (size_t i = 0; r == ST_OK && i < gguf_n_tensors(g); i++)
-        if (!seen[i])
-            r = error_set(err, ST_UNSUPPORTED,
-                          "%s: the tensor %s is not known to architecture %s: the file needs "
-                          "something that is not built",
-                          gguf_path(g), gguf_show(gguf_tensor_at(g, i)->name).text, hp->arch);
-    free(seen);
-    return r;
-}
-
-/* Tokens are rows of the embedding; a file that quantizes it has it in octet's form. */
-static int read_vocab(const struct gguf *g, struct hparams *hp, struct error *err)
-{
-    const struct gguf_tensor *t = gguf_find(g, "token_embd.weight");
-
-    if (!t)
-        t = gguf_find(g, "token_embd.octet_q");
-    if (!t)
-        return error_set(err, ST_FORMAT, "%s: the tensor token_embd.weight is missing",
-                         gguf_path(g));
-    if (t->dims[1] > LIMIT_VOCAB)
-        return error_set(err, ST_FORMAT, "%s: %llu tokens, at most %u are allowed", gguf_path(g),
-                         (unsigned long long)t->dims[1], LIMIT_VOCAB);
-    hp->n_vocab = (uint32_t)t->dims[1];
-    return ST_OK;
-}
-
-int weights_read_shape(const struct gguf *g, struct hparams *ret_hp, struct error *err)
-{
-    struct hparams hp;
-    int r = hparams_read(g, &hp, err);
-
-    if (r == ST_OK)
-        r = read_vocab(g, &hp, err);
-    if (r == ST_OK)
-        r = check_names(g, &hp, err);
-    if (r == ST_OK)
-        *ret_hp = hp;
-    return r;
-}
-
-int weights_read_vector(const struct gguf *g, const char *name, size_t n, float **ret_vector,
-                        struct error *err)
-{
-    const struct gguf_tensor *t = gguf_find(g, name);
-
-    if (!t)
-        return error_set(err, ST_NOTFOUND, "%s: the tensor %s is missing", gguf_path(g), name);
-    if (t->n_elems != n || t->dims[0] != n)
-        return error_set(err, ST_FORMAT, "%s: tensor %s has %llu elements, this network needs %zu",
-                         gguf_path(g), name, (unsigned long long)t->n_elems, n);
-    float *v = malloc(n * sizeof(*v));
-    if (!v)
-        return error_set(err, ST_NOMEM, "out of memory for %s", name);
-    dequant_row(t->type, t->data, v, n);
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(v[i])) {
-            free(v);
-            return error_set(err, ST_FORMAT, "%s: tensor %s holds a NaN or an infinity",
-                             gguf_path(g), name);
-        }
-    *ret_vector = v;
-    return ST_OK;
-}
-
-/* ---- loading ---- */
-
 struct loader {
     const struct gguf *g;
     struct weights *w;
@@ -205,10 +44,25 @@ static int spec_of(struct loader *ld, const char *name, size_t k, int role, stru
     return ST_OK;
 }
 
-/* Rows of one matrix → outputs [at, at + n) of l. */
-static int load_rows(struct loader *ld, struct linear *l, size_t at, const char *name, size_t n,
-                     size_t k, const struct quant_spec *spec)
+enum { PARTS_MAX = 3 }; /* q, k and v */
+
+struct part {
+    char name[64];
+    size_t n;
+    int role;
+};
+
+/* Where a matrix's rows go: runs of `unit` outputs, `step` apart, from `at` on. */
+struct place {
+    size_t at, unit, step;
+};
+
+/* Rows of one matrix → outputs of l. */
+static int load_rows(struct loader *ld, struct linear *l, const struct place *place,
+                     const struct part *part, size_t k, const struct quant_spec *spec)
 {
+    const char *name = part->name;
+    const size_t n = part->n;
     struct source *s = NULL;
     int8_t *q = NULL;
     uint16_t *scales = NULL;
@@ -226,14 +80,15 @@ static int load_rows(struct loader *ld, struct linear *l, size_t at, const char 
         goto out;
     }
     for (size_t i = 0; i < n && r == ST_OK; i++) {
+        size_t to = place->at + i / place->unit * place->step + i % place->unit;
         if (spec->bits) {
             r = source_row_i8(s, i, q, scales, ld->err);
             if (r == ST_OK)
-                linear_set_row_i8(l, at + i, q, scales);
+                linear_set_row_i8(l, to, q, scales);
         } else {
             r = source_row_f32(s, i, row, ld->err);
             if (r == ST_OK)
-                linear_set_row_f32(l, at + i, row);
+                linear_set_row_f32(l, to, row);
         }
         ld->done += k;
         if (ld->progress->fn && i % 256 == 255)
@@ -246,14 +101,6 @@ out:
     free(row);
     return r;
 }
-
-enum { PARTS_MAX = 3 }; /* q, k and v */
-
-struct part {
-    char name[64];
-    size_t n;
-    int role;
-};
 
 static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_t k, bool online)
 {
@@ -269,9 +116,10 @@ static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_
                                 .online = ints && online};
 }
 
-/* One linear layer out of one or more matrices that read the same input. */
+/* One linear layer out of one or more matrices that read the same input: one after the other, or
+ * taking turns every `unit` outputs. */
 static int load_linear(struct loader *ld, struct linear *l, const struct part *parts,
-                       size_t n_parts, size_t k, bool online)
+                       size_t n_parts, size_t unit, size_t k, bool online)
 {
     struct quant_spec spec[PARTS_MAX];
     const struct kernels *kernels = kernels_get(ld->err);
@@ -293,8 +141,10 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
     struct linear_desc desc = desc_of(&spec[0], n, k, online);
     r = linear_open(l, &desc, kernels, parts[0].name, ld->err);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
-        r = load_rows(ld, l, at, parts[i].name, parts[i].n, k, &spec[i]);
-        at += parts[i].n;
+        size_t one = unit ? unit : parts[i].n;
+        struct place place = {.at = at, .unit = one, .step = one * n_parts};
+        r = load_rows(ld, l, &place, &parts[i], k, &spec[i]);
+        at += one;
     }
     ld->w->bytes += linear_bytes(l);
     return r;
@@ -374,13 +224,13 @@ static int load_layer(struct loader *ld, size_t i)
                          gguf_path(ld->g), qkv[2].name, v_spec.block_out, hp->head_dim);
     r = load_bias(ld, i, layer, v_spec.block_out);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->qkv, qkv, 3, d, true);
+        r = load_linear(ld, &layer->qkv, qkv, 3, 0, d, true);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->o, &o, 1, q, v_spec.block_out == 0);
+        r = load_linear(ld, &layer->o, &o, 1, 0, q, v_spec.block_out == 0);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->gate_up, gu, 2, d, true);
+        r = load_linear(ld, &layer->gate_up, gu, 2, ld->w->ffn_unit, d, true);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->down, &down, 1, hp->d_ff, true);
+        r = load_linear(ld, &layer->down, &down, 1, 0, hp->d_ff, true);
     return r;
 }
 
@@ -450,14 +300,15 @@ int weights_load(const struct gguf *g, enum model_precision precision,
     choose_scheme(&ld);
     count_params(&ld);
     embed.n = head.n = w.hp.n_vocab;
+    w.ffn_unit = w.hp.d_ff % FFN_UNIT ? w.hp.d_ff : FFN_UNIT;
     w.layers = calloc(w.hp.n_layer, sizeof(*w.layers));
     r = w.layers ? load_freqs(&ld) : error_set(err, ST_NOMEM, "out of memory");
     if (r == ST_OK)
         r = load_vector(&ld, "output_norm.weight", w.hp.d_model, &w.output_norm);
     if (r == ST_OK)
-        r = load_linear(&ld, &w.embed, &embed, 1, w.hp.d_model, true);
+        r = load_linear(&ld, &w.embed, &embed, 1, 0, w.hp.d_model, true);
     if (r == ST_OK && source_exists(g, head.name))
-        r = load_linear(&ld, &w.head, &head, 1, w.hp.d_model, true);
+        r = load_linear(&ld, &w.head, &head, 1, 0, w.hp.d_model, true);
     for (size_t i = 0; i < w.hp.n_layer && r == ST_OK; i++)
         r = load_layer(&ld, i);
     if (r != ST_OK) {

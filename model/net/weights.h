@@ -11,17 +11,21 @@
 #include "model/net/hparams.h"
 #include "model/net/linear.h"
 
+/* Gate and up take turns every so many outputs: one group of the default scheme. */
+enum { FFN_UNIT = 64 };
+
 struct layer {
     float *attn_norm, *ffn_norm; /* [d_model] */
     float *qkv_bias;             /* [n_q + 2 n_kv] (v's part rotated as v is), or NULL */
     struct linear qkv;           /* d_model → q heads, k heads, v heads */
     struct linear o;             /* heads → d_model */
-    struct linear gate_up;       /* d_model → gate [d_ff], up [d_ff] */
+    struct linear gate_up;       /* d_model → ffn_unit of gate, the same of up, and so on */
     struct linear down;          /* d_ff → d_model */
 };
 
 struct weights {
     struct hparams hp;
+    size_t ffn_unit; /* 64 where it divides d_ff, so that whoever has both can go on; else d_ff */
     struct linear embed;  /* rows are tokens; the head too, if tied */
     struct linear head;   /* untied: w_bits != 0 */
     struct layer *layers; /* [n_layer] */

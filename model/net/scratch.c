@@ -1,0 +1,128 @@
+/* scratch.c - the buffers of a runner's steps: opened once, for the most rows there can be. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/net/runner.h"
+
+static size_t max_of(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Widest input of any linear layer, padded. */
+static size_t widest(const struct weights *w)
+{
+    size_t k = max_of(w->embed.desc.k, weights_head(w)->desc.k);
+    for (size_t i = 0; i < w->hp.n_layer; i++) {
+        const struct layer *l = &w->layers[i];
+        k = max_of(k, max_of(max_of(l->qkv.desc.k, l->o.desc.k),
+                             max_of(l->gate_up.desc.k, l->down.desc.k)));
+    }
+    return k;
+}
+
+/* n x size bytes, cache-line aligned, not zeroed (touched on use). NULL on overflow too. */
+static void *buffer(size_t n, size_t size)
+{
+    size_t bytes;
+    void *p = NULL;
+
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 128)
+        return NULL;
+    return posix_memalign(&p, 64, (bytes + 127) / 64 * 64) ? NULL : p;
+}
+
+static bool open_input(struct linear_input *in, size_t rows, size_t k)
+{
+    in->x = buffer(rows * k, sizeof(float));
+    in->q.q = buffer(rows * k, 1);
+    in->q.scale = buffer(rows * (k / 32 + 1), sizeof(float));
+    in->q.comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
+    return in->x && in->q.q && in->q.scale && in->q.comp;
+}
+
+static void close_input(struct linear_input *in)
+{
+    free(in->x);
+    free(in->q.q);
+    free(in->q.scale);
+    free(in->q.comp);
+}
+
+static bool open_rows(struct runner *rn)
+{
+    const struct hparams *hp = &rn->w->hp;
+    const size_t rows = rn->info.max_rows;
+    const size_t heads = (size_t)(hp->n_head + 2 * hp->n_kv) * hp->head_dim;
+
+    rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
+    rn->x = buffer(rows * hp->d_model, sizeof(float));
+    rn->qkv = buffer(rows * heads, sizeof(float));
+    rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
+    rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
+    rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
+    rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
+    return rn->logit_slot && rn->x && rn->qkv && rn->gu && rn->cosv && rn->sinv && rn->logits &&
+           open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
+           open_input(&rn->mid, rows, widest(rn->w));
+}
+
+static bool open_attention(struct runner *rn)
+{
+    const size_t items = ATTN_FEW_ITEMS * rn->info.threads;
+    size_t spans;
+
+    rn->max_spans = attention_spans(rn->info.n_ctx);
+    if (__builtin_mul_overflow(items * SPLIT_QUERIES, rn->max_spans, &spans))
+        return false;
+    rn->tiles = buffer(rn->info.max_rows, sizeof(*rn->tiles));
+    rn->next_item = buffer(rn->w->hp.n_layer, sizeof(*rn->next_item));
+    rn->spans_done = buffer(items, sizeof(*rn->spans_done));
+    rn->span_query = buffer(spans, sizeof(*rn->span_query));
+    rn->span_o = buffer(spans, rn->kv.dv * sizeof(float));
+    return rn->tiles && rn->next_item && rn->spans_done && rn->span_query && rn->span_o;
+}
+
+static bool open_worker(struct runner *rn, struct worker *w)
+{
+    w->attn = buffer(1, sizeof(*w->attn));
+    if (w->attn)
+        memset(w->attn, 0, sizeof(*w->attn));
+    return w->attn && open_input(&w->in, ALONE_ROWS, widest(rn->w)) &&
+           open_input(&w->mid, ALONE_ROWS, widest(rn->w)) &&
+           sample_scratch_open(&w->sample, rn->w->hp.n_vocab) == ST_OK;
+}
+
+int scratch_open(struct runner *rn)
+{
+    if (!open_rows(rn) || !open_attention(rn))
+        return ST_NOMEM;
+    rn->workers = buffer(rn->info.threads, sizeof(*rn->workers));
+    if (!rn->workers)
+        return ST_NOMEM;
+    memset(rn->workers, 0, rn->info.threads * sizeof(*rn->workers));
+    for (unsigned i = 0; i < rn->info.threads; i++)
+        if (!open_worker(rn, &rn->workers[i]))
+            return ST_NOMEM;
+    return ST_OK;
+}
+
+void scratch_close(struct runner *rn)
+{
+    void *all[] = {rn->logit_slot, rn->x,          rn->qkv,        rn->gu,
+                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles,
+                   rn->next_item,  rn->spans_done, rn->span_query, rn->span_o};
+
+    for (unsigned i = 0; rn->workers && i < rn->info.threads; i++) {
+        struct worker *w = &rn->workers[i];
+        close_input(&w->in);
+        close_input(&w->mid);
+        sample_scratch_done(&w->sample);
+        free(w->attn);
+    }
+    free(rn->workers);
+    close_input(&rn->in);
+    close_input(&rn->mid);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]);
+}
