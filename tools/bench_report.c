@@ -164,27 +164,35 @@ static void print_row(const struct bench_report *report, const struct bench_cell
     printf("\n");
 }
 
-enum { BAR = 50 }; /* characters of 100 % */
 #define FULL_BAR "##################################################"
+enum { BAR = sizeof(FULL_BAR) - 1 }; /* characters of 100 % */
 
-/* A bar a part, the time of all threads being 100 %; products with their speed. */
+/* "  12.3 %  301.2 G/s  64 %": the last two of products alone, the last with a peak to compare. */
+static void print_part(const struct runner_profile *profile, enum runner_part part, double share,
+                       const struct bench_cell *cell, double peak)
+{
+    double rate = bench_product_rate(profile, part, cell->cost.threads);
+    int bar = (int)(share * BAR + 0.5);
+
+    printf("    %-9s %5.1f %%", runner_part_name(part), 100 * share);
+    if (rate > 0)
+        printf("  %6.1f G/s", rate / 1e9);
+    if (rate > 0 && peak > 0)
+        printf(" %3.0f %%", 100 * rate / peak);
+    if (bar)
+        printf("%*s%.*s", rate > 0 ? 2 : peak > 0 ? 20 : 14, "", bar, FULL_BAR);
+    printf("\n");
+}
+
 static void print_profile(const char *what, const struct runner_profile *profile,
                           const struct bench_cell *cell, double peak)
 {
     const double total = total_seconds(profile);
 
-    printf("  %s: %.3f s of %u threads\n", what, total, cell->cost.threads);
-    for (enum runner_part part = 0; part < RUNNER_PARTS && total > 0; part++) {
-        double share = profile->seconds[part] / total;
-        double rate = bench_product_rate(profile, part, cell->cost.threads);
-        printf("    %-9s %5.1f %%  %.*s", runner_part_name(part), 100 * share,
-               (int)(share * BAR + 0.5), FULL_BAR);
-        if (rate > 0)
-            printf(" %.1f G multiply-adds/s", rate / 1e9);
-        if (rate > 0 && peak > 0)
-            printf(", %.0f %% of the peak", 100 * rate / peak);
-        printf("\n");
-    }
+    printf("  %s: %.3f s of %u threads; G/s: billions of multiply-adds%s\n", what, total,
+           cell->cost.threads, peak > 0 ? ", share of the peak" : "");
+    for (enum runner_part part = 0; part < RUNNER_PARTS && total > 0; part++)
+        print_part(profile, part, profile->seconds[part] / total, cell, peak);
 }
 
 void bench_report_cell(struct bench_report *report, const struct bench_cell *cell)

@@ -135,7 +135,9 @@ class OpenVino(Engine):
     python = PEERS / "venv/bin/python"
 
     def install(self):
-        if not self.python.exists():
+        try:
+            self.version()
+        except Failed:
             step(f"installing {OPENVINO} with pip")
             run(sys.executable, "-m", "venv", PEERS / "venv")
             run(self.python, "-m", "pip", "install", "-q", "--disable-pip-version-check", OPENVINO, "numpy")
@@ -158,7 +160,8 @@ class OpenVino(Engine):
 
 class Octet(Engine):
     ours = True
-    binary = pathlib.Path(os.environ.get("OCTET_BIN_DIR") or ROOT / "build/release/bin") / "octet"
+    build = ROOT / "build/release"
+    binary = pathlib.Path(os.environ.get("OCTET_BIN_DIR") or build / "bin") / "octet"
 
     def __init__(self, name, precision, model):
         super().__init__(name, precision)
@@ -168,6 +171,8 @@ class Octet(Engine):
         if not self.binary.exists() or not self.model.exists():
             step("building octet and getting the default model")
             run("sh", ROOT / "deploy/quickstart.sh", "--once")
+        elif self.binary.parent == self.build / "bin":
+            run("cmake", "--build", self.build, "--target", "octet")  # what is measured is what is here
 
     def version(self):
         commit = run("git", "-C", ROOT, "describe", "--always", "--dirty").strip()
