@@ -140,15 +140,17 @@ static void finish_query(struct runner *rn, const struct attn_query *q, size_t l
                          size_t head)
 {
     const struct linear *l = &rn->w->layers[layer].o;
-    const size_t d = rn->w->hp.head_dim, k = l->desc.k, n_head = rn->w->hp.n_head;
-    float inv = 1.0f / q->l, *out = rn->mid.x + r * k + head * d;
+    const size_t d = rn->w->hp.head_dim;
+    float inv = 1.0f / q->l, t[HEAD_MAX];
+    bool whole = attention_quantizes(rn, layer);
+    float *out = !whole                     ? rn->att + r * l->desc.k + head * d
+                 : l->desc.act == ACT_FLOAT ? rn->mid.x + r * l->desc.k + head * d
+                                            : t;
 
     for (size_t c = 0; c < d; c++)
         out[c] = q->o[c] * inv;
-    if (head + 1 == n_head) /* what pads a row to whole groups */
-        memset(out + d, 0, (k - n_head * d) * sizeof(float));
-    if (attention_quantizes(rn, layer))
-        linear_quantize_part(l, rn->kernels, &rn->mid, r, head * d, d);
+    if (whole)
+        linear_quantize(l, rn->kernels, out, &rn->mid, r, head * d, d);
 }
 
 bool attention_quantizes(const struct runner *rn, size_t layer)

@@ -18,6 +18,7 @@ struct part {
     size_t begin, end; /* rows this worker prepares: its share, or all of them if it works alone */
     bool alone;
     struct linear_input in, mid; /* what it prepares: the shared rows, or its own copies */
+    float *row;                  /* [widest input] of its own */
     struct profile *profile;
 };
 
@@ -28,6 +29,7 @@ static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_
                      .n_workers = n_workers,
                      .in = rn->in,
                      .mid = rn->mid,
+                     .row = own->row,
                      .profile = &own->profile};
 
     pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
@@ -56,26 +58,27 @@ static void rows_barrier(const struct runner *rn, const struct part *p, enum run
         barrier(rn, p);
 }
 
-/* Row r of in (of l's input width) holds n values: pad, rotate, quantize. */
-static void finish_row(const struct runner *rn, struct linear_input *in, const struct linear *l,
-                       size_t r, size_t n)
+/* n values staged at x are row r of in: pad to l's input width, rotate, quantize. */
+static void finish_row(const struct runner *rn, const struct linear *l, float *x,
+                       const struct linear_input *in, size_t r, size_t n)
 {
     if (n < l->desc.k)
-        memset(in->x + r * l->desc.k + n, 0, (l->desc.k - n) * sizeof(float));
-    linear_quantize_row(l, rn->kernels, in, r);
+        memset(x + n, 0, (l->desc.k - n) * sizeof(float));
+    linear_quantize(l, rn->kernels, x, in, r, 0, l->desc.k);
 }
 
 /* in[to] = norm(x[from]) * gain, ready for l. */
-static void norm_row(const struct runner *rn, struct part *p, const float *gain,
+static void norm_row(const struct runner *rn, const struct part *p, const float *gain,
                      const struct linear *l, size_t from, size_t to)
 {
     const size_t d = rn->w->hp.d_model;
+    float *x = linear_stage(l, &p->in, p->row, to, 0);
 
-    rn->kernels->rms_norm(rn->x + from * d, gain, rn->w->hp.eps, p->in.x + to * l->desc.k, d);
-    finish_row(rn, &p->in, l, to, d);
+    rn->kernels->rms_norm(rn->x + from * d, gain, rn->w->hp.eps, x, d);
+    finish_row(rn, l, x, &p->in, to, d);
 }
 
-static void norm_rows(const struct runner *rn, struct part *p, const float *gain,
+static void norm_rows(const struct runner *rn, const struct part *p, const float *gain,
                       const struct linear *l)
 {
     for (size_t r = p->begin; r < p->end; r++)
@@ -104,10 +107,9 @@ static void embed(const struct runner *rn, const struct part *p)
 
     pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
     for (size_t r = begin; r < end; r++) {
-        float *row = rn->in.x + r * e->desc.k; /* padded width */
-        linear_get_row(e, (size_t)rn->rows[r].token, row);
-        rn->kernels->hadamard(row, d, e->desc.block_in);
-        memcpy(rn->x + r * d, row, d * sizeof(float));
+        linear_get_row(e, (size_t)rn->rows[r].token, p->row); /* of the padded width */
+        rn->kernels->hadamard(p->row, d, e->desc.block_in);
+        memcpy(rn->x + r * d, p->row, d * sizeof(float));
         rope_angles(rn->rows[r].pos, rn->w->inv_freq, n_rot / 2, rn->w->hp.rope_halves,
                     rn->cosv + r * n_rot, rn->sinv + r * n_rot);
     }
@@ -153,23 +155,25 @@ static void attend_rows(struct runner *rn, const struct part *p, size_t layer)
 }
 
 /* What attention gave, ready for o where no head could be finished by itself. */
-static const struct linear_input *attended(const struct runner *rn, struct part *p, size_t layer)
+static const struct linear_input *attended(const struct runner *rn, const struct part *p,
+                                           size_t layer)
 {
     const struct linear *o = &rn->w->layers[layer].o;
+    const size_t n = (size_t)rn->w->hp.n_head * rn->w->hp.head_dim;
 
     if (attention_quantizes(rn, layer))
         return &rn->mid;
     for (size_t r = p->begin; r < p->end; r++) {
-        if (p->alone) /* others read the shared row too, and quantizing may turn it in place */
-            memcpy(p->mid.x + r * o->desc.k, rn->mid.x + r * o->desc.k, o->desc.k * sizeof(float));
-        finish_row(rn, &p->mid, o, r, o->desc.k);
+        float *x = linear_stage(o, &p->mid, p->row, r, 0);
+        memcpy(x, rn->att + r * o->desc.k, n * sizeof(float));
+        finish_row(rn, o, x, &p->mid, r, n);
     }
     rows_barrier(rn, p, PART_PREPARE);
     return &p->mid;
 }
 
 /* x += o(attention(norm(x))) */
-static void attention_block(struct runner *rn, struct part *p, size_t i)
+static void attention_block(struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
     const struct gemm_out to_qkv = {.out = rn->qkv, .ld = l->qkv.desc.n};
@@ -181,15 +185,6 @@ static void attention_block(struct runner *rn, struct part *p, size_t i)
     attend_rows(rn, p, i);
     product(rn, p, &l->o, attended(rn, p, i), rn->n_rows, &to_x, PART_O);
     barrier(rn, p);
-}
-
-/* silu(gate) * up of one row of one unit, into mid. */
-static void activate(const struct runner *rn, struct linear_input *mid, const struct layer *l,
-                     size_t r, size_t unit, const float *gate)
-{
-    const size_t n = rn->w->ffn_unit;
-
-    rn->kernels->silu_mul(gate, gate + n, mid->x + r * l->down.desc.k + unit * n, n);
 }
 
 /* Can whoever makes a unit of gate and up go on to the input of down? Not if its groups reach
@@ -206,7 +201,6 @@ static bool ffn_by_units(const struct runner *rn, const struct part *p, const st
 static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
     _Alignas(64) float gu[FFN_ROWS * 2 * FFN_UNIT];
-    struct linear_input mid = rn->mid;
     size_t begin, end;
 
     pool_share(rn->w->hp.d_ff / FFN_UNIT, p->worker, p->n_workers, &begin, &end);
@@ -220,8 +214,10 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
             linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, gu);
             profile_mark(p->profile, PART_GATE_UP);
             for (size_t i = 0; i < b.rows; i++) {
-                activate(rn, &mid, l, r0 + i, u, gu + i * 2 * FFN_UNIT);
-                linear_quantize_part(&l->down, rn->kernels, &mid, r0 + i, u * FFN_UNIT, FFN_UNIT);
+                float *x = linear_stage(&l->down, &rn->mid, p->row, r0 + i, u * FFN_UNIT);
+                const float *gate = gu + i * 2 * FFN_UNIT;
+                rn->kernels->silu_mul(gate, gate + FFN_UNIT, x, FFN_UNIT);
+                linear_quantize(&l->down, rn->kernels, x, &rn->mid, r0 + i, u * FFN_UNIT, FFN_UNIT);
             }
             profile_mark(p->profile, PART_ACTIVATE);
         }
@@ -232,7 +228,7 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
 }
 
 /* The same for rows that are quantized as a whole. */
-static const struct linear_input *ffn_rows(const struct runner *rn, struct part *p,
+static const struct linear_input *ffn_rows(const struct runner *rn, const struct part *p,
                                            const struct layer *l)
 {
     const size_t ff = rn->w->hp.d_ff, unit = rn->w->ffn_unit;
@@ -241,16 +237,18 @@ static const struct linear_input *ffn_rows(const struct runner *rn, struct part 
     product(rn, p, &l->gate_up, &p->in, rn->n_rows, &to_gu, PART_GATE_UP);
     barrier(rn, p);
     for (size_t r = p->begin; r < p->end; r++) {
-        for (size_t u = 0; u < ff / unit; u++)
-            activate(rn, &p->mid, l, r, u, rn->gu + r * 2 * ff + u * 2 * unit);
-        finish_row(rn, &p->mid, &l->down, r, ff);
+        float *x = linear_stage(&l->down, &p->mid, p->row, r, 0);
+        const float *gate = rn->gu + r * 2 * ff;
+        for (size_t k = 0; k < ff; k += unit, gate += 2 * unit)
+            rn->kernels->silu_mul(gate, gate + unit, x + k, unit);
+        finish_row(rn, &l->down, x, &p->mid, r, ff);
     }
     rows_barrier(rn, p, PART_ACTIVATE);
     return &p->mid;
 }
 
 /* x += down(silu(gate(norm(x))) * up(norm(x))) */
-static void ffn_block(struct runner *rn, struct part *p, size_t i)
+static void ffn_block(const struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
     const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
@@ -266,7 +264,7 @@ static void ffn_block(struct runner *rn, struct part *p, size_t i)
 }
 
 /* logits = head(norm(x)) for the rows that want them, moved together first. */
-static void head_block(struct runner *rn, struct part *p)
+static void head_block(const struct runner *rn, const struct part *p)
 {
     const struct linear *head = weights_head(rn->w);
     const struct gemm_out to = {.out = rn->logits, .ld = head->desc.n};
@@ -281,7 +279,7 @@ static void head_block(struct runner *rn, struct part *p)
 void forward_step(void *runner, unsigned worker, unsigned n_workers)
 {
     struct runner *rn = runner;
-    struct part p = part_of(rn, worker, n_workers);
+    const struct part p = part_of(rn, worker, n_workers);
 
     embed(rn, &p);
     barrier(rn, &p);

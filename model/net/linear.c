@@ -144,27 +144,27 @@ void linear_get_row(const struct linear *l, size_t i, float *out)
     }
 }
 
-void linear_quantize_part(const struct linear *l, const struct kernels *kernels,
-                          struct linear_input *in, size_t r, size_t k0, size_t n)
+float *linear_stage(const struct linear *l, const struct linear_input *in, float *scratch, size_t r,
+                    size_t k0)
+{
+    return l->desc.act == ACT_FLOAT ? in->x + r * l->desc.k + k0 : scratch + k0;
+}
+
+void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
+                     const struct linear_input *in, size_t r, size_t k0, size_t n)
 {
     const struct linear_desc *d = &l->desc;
 
     if (d->act == ACT_FLOAT)
         return;
     size_t at = r * d->k + k0, group = at / d->group;
-    kernels->quantize(in->x + at, n, d->online ? d->block_in : 0, d->group, in->q.q + at,
+    kernels->quantize(x, n, d->online ? d->block_in : 0, d->group, in->q.q + at,
                       in->q.scale + group, in->q.comp + group);
 }
 
 bool linear_part_is_apart(const struct linear *l, size_t n)
 {
     return l->desc.act == ACT_FLOAT || n % l->desc.group == 0;
-}
-
-void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
-                         struct linear_input *in, size_t r)
-{
-    linear_quantize_part(l, kernels, in, r, 0, l->desc.k);
 }
 
 void linear_run(const struct linear *l, const struct kernels *kernels,

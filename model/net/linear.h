@@ -60,20 +60,20 @@ void linear_get_row(const struct linear *l, size_t i, float *out);
 
 size_t linear_bytes(const struct linear *l);
 
-/* What a product reads: rows quantized by linear_input, or the floats themselves. */
+/* What a product reads: rows quantized, or the floats themselves. */
 struct linear_input {
-    float *x; /* [rows][k]; rotated in place where that helps */
+    float *x; /* [rows][k], only where l wants floats */
     struct quant_rows q;
 };
-/* Row r of x → in->q, as l wants its input: rotation if online, quantization. Floats: nothing to
- * do. */
-void linear_quantize_row(const struct linear *l, const struct kernels *kernels,
-                         struct linear_input *in, size_t r);
-/* Only inputs [k0, k0 + n) of the row, whole groups: where they are done by themselves. */
-void linear_quantize_part(const struct linear *l, const struct kernels *kernels,
-                          struct linear_input *in, size_t r, size_t k0, size_t n);
-/* Do n inputs at a multiple of n, with no more than those known, give the same numbers as the whole
- * row? Floats: yes. */
+/* Where inputs from k0 on of row r are to be put as floats: their place in the row, or scratch [k]
+ * on their way to linear_quantize. */
+float *linear_stage(const struct linear *l, const struct linear_input *in, float *scratch, size_t r,
+                    size_t k0);
+/* Inputs [k0, k0 + n) of row r, staged at x → in->q, as l wants them: rotation if online,
+ * quantization. The whole row, or whole groups of it. x may be changed. Floats: nothing to do. */
+void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
+                     const struct linear_input *in, size_t r, size_t k0, size_t n);
+/* Are n inputs at a multiple of n whole groups? Floats: yes. */
 bool linear_part_is_apart(const struct linear *l, size_t n);
 /* This worker's share of the outputs, for all rows. out as in kernels.h. */
 void linear_run(const struct linear *l, const struct kernels *kernels,

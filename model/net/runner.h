@@ -46,6 +46,7 @@ struct attn_scratch {
 struct worker {
     struct profile profile;
     struct linear_input in, mid; /* [ALONE_ROWS] its own copies, for steps of few rows */
+    float *row;                  /* [widest input] staged for quantization */
     struct attn_scratch *attn;
     struct sample_scratch sample;
 };
@@ -68,6 +69,7 @@ struct runner {
     float *gu;               /* [rows][gate d_ff, up d_ff] */
     float *cosv, *sinv;      /* [rows][n_rot] */
     float *logits;           /* [max_logits][n_vocab] */
+    float *att;              /* [rows][o's input] heads that can't be quantized one by one */
     struct linear_input in;  /* what the first product of a block reads */
     struct linear_input mid; /* what its second one reads */
     struct worker *workers;  /* [threads] */

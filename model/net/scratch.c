@@ -58,12 +58,13 @@ static bool open_rows(struct runner *rn)
     rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
     rn->x = buffer(rows * hp->d_model, sizeof(float));
     rn->qkv = buffer(rows * heads, sizeof(float));
+    rn->att = buffer(rows * widest(rn->w), sizeof(float));
     rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
     rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
     rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
-    return rn->logit_slot && rn->x && rn->qkv && rn->gu && rn->cosv && rn->sinv && rn->logits &&
-           open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
+    return rn->logit_slot && rn->x && rn->qkv && rn->att && rn->gu && rn->cosv && rn->sinv &&
+           rn->logits && open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
            open_input(&rn->mid, rows, widest(rn->w));
 }
 
@@ -88,7 +89,8 @@ static bool open_worker(struct runner *rn, struct worker *w)
     w->attn = buffer(1, sizeof(*w->attn));
     if (w->attn)
         memset(w->attn, 0, sizeof(*w->attn));
-    return w->attn && open_input(&w->in, ALONE_ROWS, widest(rn->w)) &&
+    w->row = buffer(widest(rn->w), sizeof(float));
+    return w->attn && w->row && open_input(&w->in, ALONE_ROWS, widest(rn->w)) &&
            open_input(&w->mid, ALONE_ROWS, widest(rn->w)) &&
            sample_scratch_open(&w->sample, rn->w->hp.n_vocab) == ST_OK;
 }
@@ -109,9 +111,9 @@ int scratch_open(struct runner *rn)
 
 void scratch_close(struct runner *rn)
 {
-    void *all[] = {rn->logit_slot, rn->x,          rn->qkv,        rn->gu,
-                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles,
-                   rn->next_item,  rn->spans_done, rn->span_query, rn->span_o};
+    void *all[] = {rn->logit_slot, rn->att,        rn->x,      rn->qkv,   rn->gu,
+                   rn->cosv,       rn->sinv,       rn->logits, rn->tiles, rn->next_item,
+                   rn->spans_done, rn->span_query, rn->span_o};
 
     for (unsigned i = 0; rn->workers && i < rn->info.threads; i++) {
         struct worker *w = &rn->workers[i];
@@ -119,6 +121,7 @@ void scratch_close(struct runner *rn)
         close_input(&w->mid);
         sample_scratch_done(&w->sample);
         free(w->attn);
+        free(w->row);
     }
     free(rn->workers);
     close_input(&rn->in);

@@ -124,8 +124,8 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
         linear_set_row_i8(&l, i, q, scales);
         norm += right[i] * right[i];
     }
-    struct linear_input in = {.x = x, .q = {.q = xq, .scale = xs, .comp = comp}};
-    linear_quantize_row(&l, set, &in, 0);
+    struct linear_input in = {.q = {.q = xq, .scale = xs, .comp = comp}};
+    linear_quantize(&l, set, x, &in, 0, 0, 128);
     struct gemm_out out = {.out = y, .ld = 37};
     for (unsigned worker = 0; worker < 3; worker++)
         linear_run(&l, set, &in, 1, &out, worker, 3);
