@@ -4,6 +4,7 @@
  * that CPUs without AVX-VNNI can test it. */
 #include <string.h>
 
+#include "model/kernels/rows.h"
 #include "model/kernels/sets.h"
 #include "model/kernels/vec_avx2.h"
 
@@ -121,37 +122,13 @@ INLINE void pv_all(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], con
 static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
                     int32_t (*s)[KV_BLOCK])
 {
-    switch (n) {
-    case 1:
-        qk_rows(k, dk, q, 1, s);
-        break;
-    case 2:
-        qk_rows(k, dk, q, 2, s);
-        break;
-    case 3:
-        qk_rows(k, dk, q, 3, s);
-        break;
-    default:
-        qk_rows(k, dk, q, 4, s);
-    }
+    ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
 }
 
 static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
                     int32_t (*acc)[HEAD_MAX])
 {
-    switch (n) {
-    case 1:
-        pv_all(v, dv, u, 1, acc);
-        break;
-    case 2:
-        pv_all(v, dv, u, 2, acc);
-        break;
-    case 3:
-        pv_all(v, dv, u, 3, acc);
-        break;
-    default:
-        pv_all(v, dv, u, 4, acc);
-    }
+    ROWS_TO_4(n, pv_all(v, dv, u, ROWS, acc))
 }
 
 #include "model/kernels/attention_kernels.h"
@@ -220,25 +197,7 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            switch (n) {
-            case 1:
-                gemm_rows(w, a, r, p, 1, out);
-                break;
-            case 2:
-                gemm_rows(w, a, r, p, 2, out);
-                break;
-            case 3:
-                gemm_rows(w, a, r, p, 3, out);
-                break;
-            case 4:
-                gemm_rows(w, a, r, p, 4, out);
-                break;
-            case 5:
-                gemm_rows(w, a, r, p, 5, out);
-                break;
-            default:
-                gemm_rows(w, a, r, p, 6, out);
-            }
+            ROWS_TO_6(n, gemm_rows(w, a, r, p, ROWS, out))
         }
 }
 

@@ -10,6 +10,8 @@
 #ifndef OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 #define OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 
+#include "model/kernels/rows.h"
+
 enum { ATTN_TILE = 4 };
 
 INLINE uint8x16_t four_u8(const uint8_t *p)
@@ -74,37 +76,13 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
 static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
                     int32_t (*s)[KV_BLOCK])
 {
-    switch (n) {
-    case 1:
-        qk_rows(k, dk, q, 1, s);
-        break;
-    case 2:
-        qk_rows(k, dk, q, 2, s);
-        break;
-    case 3:
-        qk_rows(k, dk, q, 3, s);
-        break;
-    default:
-        qk_rows(k, dk, q, 4, s);
-    }
+    ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
 }
 
 static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
                     int32_t (*acc)[HEAD_MAX])
 {
-    switch (n) {
-    case 1:
-        pv_rows(v, dv, u, 1, acc);
-        break;
-    case 2:
-        pv_rows(v, dv, u, 2, acc);
-        break;
-    case 3:
-        pv_rows(v, dv, u, 3, acc);
-        break;
-    default:
-        pv_rows(v, dv, u, 4, acc);
-    }
+    ROWS_TO_4(n, pv_rows(v, dv, u, ROWS, acc))
 }
 
 #include "model/kernels/attention_kernels.h"
@@ -170,20 +148,10 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
                     size_t p1, const struct gemm_out *out)
 {
     for (size_t p = p0; p < p1; p++)
-        for (size_t r = 0; r < rows; r += TILE_ROWS)
-            switch (rows - r) {
-            case 1:
-                gemm_rows(w, a, r, p, 1, out);
-                break;
-            case 2:
-                gemm_rows(w, a, r, p, 2, out);
-                break;
-            case 3:
-                gemm_rows(w, a, r, p, 3, out);
-                break;
-            default:
-                gemm_rows(w, a, r, p, 4, out);
-            }
+        for (size_t r = 0; r < rows; r += TILE_ROWS) {
+            size_t n = rows - r < TILE_ROWS ? rows - r : TILE_ROWS;
+            ROWS_TO_4(n, gemm_rows(w, a, r, p, ROWS, out))
+        }
 }
 
 #endif

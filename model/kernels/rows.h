@@ -1,0 +1,37 @@
+/* rows.h - a tile's number of rows as a constant, so that its sums stay in registers.
+ *
+ * ROWS_TO_4(n, f(a, ROWS)) calls f with ROWS = n, 1 <= n <= 4; each call is a copy of an inlined f.
+ */
+#ifndef OCTET_MODEL_KERNELS_ROWS_H
+#define OCTET_MODEL_KERNELS_ROWS_H
+
+#define ROWS_CASE(n, call)                                                                         \
+    case n: {                                                                                      \
+        enum { ROWS = n };                                                                         \
+        call;                                                                                      \
+        break;                                                                                     \
+    }
+
+#define ROWS_TO_4(n, call)                                                                         \
+    switch (n) {                                                                                   \
+        ROWS_CASE(1, call)                                                                         \
+        ROWS_CASE(2, call)                                                                         \
+        ROWS_CASE(3, call)                                                                         \
+        ROWS_CASE(4, call)                                                                         \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
+#define ROWS_TO_6(n, call)                                                                         \
+    switch (n) {                                                                                   \
+        ROWS_CASE(1, call)                                                                         \
+        ROWS_CASE(2, call)                                                                         \
+        ROWS_CASE(3, call)                                                                         \
+        ROWS_CASE(4, call)                                                                         \
+        ROWS_CASE(5, call)                                                                         \
+        ROWS_CASE(6, call)                                                                         \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
+#endif
