@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "model/format/dequant.h"
+#include "model/net/memory.h"
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -41,11 +41,9 @@ int kv_open(struct kv *kv, const struct kv_opts *o)
                       .n_seqs = o->n_seqs};
     if (__builtin_mul_overflow(kv->page_bytes, kv->n_pages, &kv->arena_bytes))
         return ST_NOMEM;
-    void *p = mmap(NULL, kv->arena_bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
+    kv->arena = memory_map(kv->arena_bytes);
+    if (!kv->arena)
         return ST_NOMEM;
-    kv->arena = p;
     kv->free_pages = calloc(kv->n_pages, sizeof(*kv->free_pages));
     kv->n_users = calloc(kv->n_pages, sizeof(*kv->n_users));
     kv->seqs = calloc(kv->n_seqs, sizeof(*kv->seqs));
@@ -68,8 +66,7 @@ void kv_done(struct kv *kv)
     free(kv->n_users);
     free(kv->free_pages);
     prefix_done(&kv->prefix);
-    if (kv->arena)
-        munmap(kv->arena, kv->arena_bytes);
+    memory_unmap(kv->arena, kv->arena_bytes);
     *kv = (struct kv){0};
 }
 

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "model/kernels/half.h"
 #include "model/net/pool.h"
@@ -37,7 +36,7 @@ static int refuse(const struct linear_desc *d, const char *name, struct error *e
 }
 
 int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
-                const char *name, struct error *err)
+                struct arena *arena, const char *name, struct error *err)
 {
     size_t bytes;
 
@@ -56,22 +55,13 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const struct k
             return error_set(err, ST_NOMEM, "%s is too large", name);
         l->floats = (struct packed_f32){.n = desc->n, .k = desc->k};
     }
-    l->map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (l->map == MAP_FAILED) {
-        l->map = NULL;
+    l->map = arena_take(arena, bytes);
+    if (!l->map)
         return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, bytes);
-    }
     l->map_bytes = bytes;
     l->packed.w = l->map;
     l->floats.w = l->map;
     return ST_OK;
-}
-
-void linear_done(struct linear *l)
-{
-    if (l->map)
-        munmap(l->map, l->map_bytes);
-    *l = (struct linear){0};
 }
 
 size_t linear_bytes(const struct linear *l)

@@ -6,7 +6,7 @@
  * a second path.
  *
  * Owner:   immutable once filled; any thread may run it.
- * Memory:  weights are packed once into one anonymous mapping; linear_done gives it back.
+ * Memory:  weights are packed once into the caller's arena.
  * Errors:  ST_UNSUPPORTED naming the layer and the combination; ST_NOMEM. */
 #ifndef OCTET_MODEL_NET_LINEAR_H
 #define OCTET_MODEL_NET_LINEAR_H
@@ -17,6 +17,7 @@
 
 #include "config/status.h"
 #include "model/kernels/kernels.h"
+#include "model/net/memory.h"
 
 enum scale_type { SCALE_NONE, SCALE_F16, SCALE_F32 };
 enum act_mode {
@@ -48,8 +49,7 @@ struct linear {
 
 /* kernels: the set that will run it. */
 int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
-                const char *name, struct error *err);
-void linear_done(struct linear *l); /* a zeroed struct is fine */
+                struct arena *arena, const char *name, struct error *err);
 
 /* Fill output i: integers with their f16 scales, or floats. Every output once, in any order, before
  * the first run. */

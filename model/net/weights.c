@@ -139,7 +139,7 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
     if (r != ST_OK)
         return r;
     struct linear_desc desc = desc_of(&spec[0], n, k, online);
-    r = linear_open(l, &desc, kernels, parts[0].name, ld->err);
+    r = linear_open(l, &desc, kernels, &ld->w->arena, parts[0].name, ld->err);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
         size_t one = unit ? unit : parts[i].n;
         struct place place = {.at = at, .unit = one, .step = one * n_parts};
@@ -285,6 +285,27 @@ static void count_params(struct loader *ld)
             ld->w->n_params += (uint64_t)role.n * role.k;
 }
 
+/* Room for all matrices, however they are packed: whole panels and groups, f16 scales. What is not
+ * used is never touched. */
+static int open_arena(struct loader *ld)
+{
+    enum { PADDING = 256 }; /* or the row itself, which needs no padding */
+    struct tensor_role role;
+    size_t bytes = 0, one;
+
+    for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++) {
+        if (!role.k || !source_exists(ld->g, role.name))
+            continue;
+        bool wrong = __builtin_mul_overflow(role.n + PANEL, role.k + PADDING, &one);
+        size_t more = ld->precision == MODEL_FP32 ? 3 * one : one / 8;
+        if (wrong || one > SIZE_MAX / 8 || __builtin_add_overflow(bytes, one + more, &bytes))
+            return error_set(ld->err, ST_NOMEM, "the matrices are too large");
+    }
+    return arena_open(&ld->w->arena, bytes) == ST_OK
+               ? ST_OK
+               : error_set(ld->err, ST_NOMEM, "out of memory for the weights (%zu bytes)", bytes);
+}
+
 int weights_load(const struct gguf *g, enum model_precision precision,
                  const struct model_progress *progress, struct weights *ret_weights,
                  struct error *err)
@@ -303,6 +324,8 @@ int weights_load(const struct gguf *g, enum model_precision precision,
     w.ffn_unit = w.hp.d_ff % FFN_UNIT ? w.hp.d_ff : FFN_UNIT;
     w.layers = calloc(w.hp.n_layer, sizeof(*w.layers));
     r = w.layers ? load_freqs(&ld) : error_set(err, ST_NOMEM, "out of memory");
+    if (r == ST_OK)
+        r = open_arena(&ld);
     if (r == ST_OK)
         r = load_vector(&ld, "output_norm.weight", w.hp.d_model, &w.output_norm);
     if (r == ST_OK)
@@ -328,14 +351,9 @@ void weights_done(struct weights *w)
         free(l->attn_norm);
         free(l->ffn_norm);
         free(l->qkv_bias);
-        linear_done(&l->qkv);
-        linear_done(&l->o);
-        linear_done(&l->gate_up);
-        linear_done(&l->down);
     }
     free(w->layers);
-    linear_done(&w->embed);
-    linear_done(&w->head);
+    arena_done(&w->arena);
     free(w->output_norm);
     free(w->inv_freq);
     *w = (struct weights){0};

@@ -26,6 +26,7 @@ struct layer {
 struct weights {
     struct hparams hp;
     size_t ffn_unit; /* 64 where it divides d_ff, so that whoever has both can go on; else d_ff */
+    struct arena arena;   /* of all matrices */
     struct linear embed;  /* rows are tokens; the head too, if tied */
     struct linear head;   /* untied: w_bits != 0 */
     struct layer *layers; /* [n_layer] */

@@ -41,11 +41,12 @@ START_TEST(unbuilt_combinations_are_named)
     for (size_t i = 0; i < 8; i++) {
         struct error err = {""};
         struct linear l;
-        ck_assert_int_eq(linear_open(&l, &d[i], kernels_at(0), "blk.3.attn_q.weight", &err),
+        struct arena arena = {0};
+        ck_assert_int_eq(linear_open(&l, &d[i], kernels_at(0), &arena, "blk.3.attn_q.weight", &err),
                          ST_UNSUPPORTED);
         ck_assert_msg(strstr(err.text, "blk.3.attn_q.weight") && strstr(err.text, says[i]), "%s",
                       err.text);
-        linear_done(&l);
+        arena_done(&arena);
     }
 }
 END_TEST
@@ -56,6 +57,7 @@ static void check_packing(struct packing how, uint32_t group)
     const struct kernels set = {.pack = how};
     struct linear_desc desc = int8;
     struct linear l;
+    struct arena arena;
     int8_t q[37][256];
     uint16_t scales[8];
     float row[256];
@@ -63,7 +65,8 @@ static void check_packing(struct packing how, uint32_t group)
     desc.k = 256;
     desc.block_in = 32;
     desc.group = group;
-    ck_assert_int_eq(linear_open(&l, &desc, &set, "x", NULL), ST_OK);
+    ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &desc, &set, &arena, "x", NULL), ST_OK);
     for (size_t i = 0; i < 37; i++) {
         for (size_t k = 0; k < 256; k++)
             q[i][k] = (int8_t)((int)(i * 31 + k * 17) % 256 - 128);
@@ -83,7 +86,7 @@ static void check_packing(struct packing how, uint32_t group)
         }
         ck_assert_uint_eq(wrong, 0);
     }
-    linear_done(&l);
+    arena_done(&arena);
 }
 
 START_TEST(a_packed_row_reads_back)
@@ -101,6 +104,7 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
 {
     struct linear_desc desc = int8;
     struct linear l;
+    struct arena arena;
     float x[128], w[128], xs[4];
     int8_t q[128];
     uint16_t scales[4];
@@ -109,7 +113,8 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
     double right[37] = {0}, norm = 0, off = 0;
 
     desc.group = group;
-    ck_assert_int_eq(linear_open(&l, &desc, set, "x", NULL), ST_OK);
+    ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &desc, set, &arena, "x", NULL), ST_OK);
     for (size_t k = 0; k < 128; k++)
         x[k] = sinf((float)k) + (k == 70 ? 9.0f : 0.0f);
     for (size_t i = 0; i < 37; i++) {
@@ -132,7 +137,7 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
     for (size_t i = 0; i < 37; i++)
         off += (right[i] - y[i]) * (right[i] - y[i]);
     ck_assert_double_le(off / norm, 4e-4);
-    linear_done(&l);
+    arena_done(&arena);
 }
 
 START_TEST(the_rotation_cancels)
@@ -153,9 +158,11 @@ START_TEST(floats_read_back_and_multiply)
     enum { N = 70, K = 45, ROWS = 3 };
     const struct linear_desc desc = {.n = N, .k = K, .w_bits = 32};
     struct linear l;
+    struct arena arena;
     float w[N][K], x[ROWS * K], y[ROWS * N], row[K];
 
-    ck_assert_int_eq(linear_open(&l, &desc, kernels_at(0), "x", NULL), ST_OK);
+    ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &desc, kernels_at(0), &arena, "x", NULL), ST_OK);
     ck_assert_uint_eq(linear_bytes(&l), 96 * K * sizeof(float));
     for (size_t i = 0; i < N; i++) {
         for (size_t k = 0; k < K; k++)
@@ -182,7 +189,7 @@ START_TEST(floats_read_back_and_multiply)
                 ck_assert_double_le(fabs(right - y[r * N + i]), 1e-5);
             }
     }
-    linear_done(&l);
+    arena_done(&arena);
 }
 END_TEST
 
