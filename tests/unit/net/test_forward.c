@@ -3,100 +3,11 @@
  * under TSan too. */
 #include "model/net/runner.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "model/format/gguf_write.h"
-#include "unit/suite.h"
+#include "unit/net/tiny.h"
 
-enum { D = 64, FF = 96, HEADS = 4, KV = 2, HEAD = 16, LAYERS = 2, VOCAB = 70, N = 150 };
-
-static char path[64];
-
-static float noise(void)
-{
-    static uint32_t x = 2463534242u;
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    return (float)(int32_t)x * 0x1p-31f;
-}
-
-struct shape {
-    char name[64];
-    uint64_t dims[2];
-    uint32_t n_dims;
-};
-
-static size_t list_tensors(struct shape *t)
-{
-    static const struct {
-        const char *name;
-        uint64_t k, n;
-    } layer[] = {{"attn_norm", D, 0},
-                 {"attn_q", D, HEADS * HEAD},
-                 {"attn_k", D, KV * HEAD},
-                 {"attn_v", D, KV * HEAD},
-                 {"attn_output", HEADS * HEAD, D},
-                 {"ffn_norm", D, 0},
-                 {"ffn_gate", D, FF},
-                 {"ffn_up", D, FF},
-                 {"ffn_down", FF, D}};
-    size_t n = 0;
-
-    t[n++] = (struct shape){"token_embd.weight", {D, VOCAB}, 2};
-    t[n++] = (struct shape){"output_norm.weight", {D, 0}, 1};
-    for (int l = 0; l < LAYERS; l++)
-        for (size_t i = 0; i < sizeof(layer) / sizeof(layer[0]); i++) {
-            t[n] = (struct shape){"", {layer[i].k, layer[i].n}, layer[i].n ? 2 : 1};
-            snprintf(t[n++].name, sizeof(t[0].name), "blk.%d.%s.weight", l, layer[i].name);
-        }
-    return n;
-}
-
-static void write_model(void)
-{
-    struct gguf_writer *w;
-    struct shape t[2 + LAYERS * 9];
-    size_t n = list_tensors(t);
-
-    snprintf(path, sizeof(path), "/tmp/octet_test_forward_%d.gguf", (int)getpid());
-    ck_assert_int_eq(gguf_write_open(path, &w, NULL), ST_OK);
-    gguf_write_str(w, "general.architecture", "llama", 5);
-    gguf_write_u32(w, "llama.block_count", LAYERS);
-    gguf_write_u32(w, "llama.embedding_length", D);
-    gguf_write_u32(w, "llama.feed_forward_length", FF);
-    gguf_write_u32(w, "llama.attention.head_count", HEADS);
-    gguf_write_u32(w, "llama.attention.head_count_kv", KV);
-    gguf_write_u32(w, "llama.context_length", 256);
-    gguf_write_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_int_eq(gguf_write_tensor(w, t[i].name, GGUF_F32, t[i].dims, t[i].n_dims), ST_OK);
-    for (size_t i = 0; i < n; i++) {
-        size_t elems = (size_t)(t[i].dims[0] * (t[i].n_dims == 2 ? t[i].dims[1] : 1));
-        float *x = malloc(elems * sizeof(*x));
-        for (size_t e = 0; e < elems; e++)
-            x[e] = t[i].n_dims == 1 ? 1.0f + 0.3f * noise() : 0.3f * noise();
-        ck_assert_int_eq(gguf_write_data(w, x, elems * sizeof(*x), NULL), ST_OK);
-        free(x);
-    }
-    ck_assert_int_eq(gguf_write_commit(w, NULL), ST_OK);
-}
-
-static void load(struct weights *w)
-{
-    const struct model_progress quiet = {0};
-    struct error err = {""};
-    struct gguf *g;
-
-    write_model();
-    ck_assert_int_eq(gguf_open(path, &(struct gguf_opts){0}, &g, &err), ST_OK);
-    ck_assert_msg(weights_load(g, MODEL_INT8, &quiet, w, &err) == ST_OK, "%s", err.text);
-    gguf_close(g);
-    unlink(path);
-}
+enum { N = 150 };
 
 static int32_t token(size_t text, size_t pos)
 {
@@ -140,7 +51,7 @@ START_TEST(a_row_depends_on_its_own_text_alone)
     const size_t chunks[] = {1, 2, 3, 16, 64, 65, N};
     struct weights w;
 
-    load(&w);
+    tiny_load(&w);
     for (int kv = MODEL_KV_INT8; kv <= MODEL_KV_F32; kv++) {
         run(&w, (enum model_kv)kv, 1, N, 0, want);
         ck_assert(memcmp(want, want + VOCAB, VOCAB * sizeof(float)) !=
@@ -166,7 +77,7 @@ START_TEST(broken_promises_about_rows_are_refused)
     struct runner *rn;
     uint32_t s;
 
-    load(&w);
+    tiny_load(&w);
     ck_assert_int_eq(runner_new(&w, kernels_get(NULL), &opts, &rn, NULL), ST_OK);
     ck_assert_int_eq(runner_seq_new(rn, &s), ST_OK);
     ck_assert_int_eq(runner_seq_reserve(rn, s, 10), ST_OK);
