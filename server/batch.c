@@ -301,19 +301,21 @@ static void token_drawn(struct batch *batch, struct request *request, int32_t id
     }
 }
 
-/* Tokens that came together share the time since the last ones. */
+/* Tokens that came together share the time since the last ones; with the first, it is none. */
 static void observe_tokens(struct batch *batch, struct request *request, uint32_t n,
                            uint64_t now_us)
 {
-    if (n > 0 && request->first_us == 0) {
-        request->first_us = now_us;
+    bool first = request->first_us == 0;
+
+    if (n == 0)
+        return;
+    if (first) {
+        request->first_us = request->last_us = now_us;
         metrics_observe(batch->metrics, LATENCY_FIRST_TOKEN, now_us - request->created_us);
-    } else {
-        for (uint32_t i = 0; i < n; i++)
-            metrics_observe(batch->metrics, LATENCY_INTER_TOKEN, (now_us - request->last_us) / n);
     }
-    if (n > 0)
-        request->last_us = now_us;
+    for (uint32_t i = first; i < n; i++)
+        metrics_observe(batch->metrics, LATENCY_INTER_TOKEN, (now_us - request->last_us) / n);
+    request->last_us = now_us;
 }
 
 /* The tokens of a job, as far as its request goes: one of them may be its end. */
