@@ -3,7 +3,7 @@
 FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         cmake ninja-build gcc libc6-dev pkg-config libmicrohttpd-dev libuv1-dev libjansson-dev \
-        libopenblas-dev libpcre2-dev \
+        libpcre2-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./
@@ -16,7 +16,7 @@ RUN cmake --preset release -DOCTET_TESTS=OFF && cmake --build build/release --ta
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        libmicrohttpd12 libuv1 libjansson4 libopenblas0-pthread libpcre2-8-0 \
+        libmicrohttpd12 libuv1 libjansson4 libpcre2-8-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/release/bin/octet /src/build/release/bin/octetd /usr/local/bin/
 COPY LICENSE /usr/share/doc/octet/LICENSE

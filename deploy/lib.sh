@@ -14,7 +14,7 @@ model_gguf=$model_home/SmolLM2-135M-Instruct.gguf
 model_int8=$model_home/SmolLM2-135M-Instruct.int8.gguf
 
 build_packages="cmake ninja-build gcc libc6-dev pkg-config libmicrohttpd-dev libuv1-dev libjansson-dev
-    libopenblas-dev libpcre2-dev"
+    libpcre2-dev"
 
 die()
 {

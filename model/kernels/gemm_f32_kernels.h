@@ -9,75 +9,38 @@
 #include <string.h>
 
 #include "model/kernels/kernels.h"
+#include "model/kernels/rows.h"
 
-/* Accumulators of a tile; the other registers hold its operands. Where 24 fit a full tile is two
- * vectors wide, where 6 do, one. */
-enum { F32_ACCS = V16_REGS * 3 / 4, F32_ROWS = F32_ACCS >= 24 ? 12 : 6 };
+/* Rows of a tile: two accumulators each in three quarters of the registers, its operands in the
+ * rest. */
+#define F32_ROWS (V16_REGS * 3 / 8)
 
-#define F32_INLINE static inline __attribute__((always_inline))
-
-/* y[rows][16 * vecs] (+)= x[rows][k] w[k][PANEL], w's first 16 * vecs columns. */
-F32_INLINE void f32_tile(const float *w, const float *x, size_t k, const size_t rows,
-                         const size_t vecs, const struct gemm_out *y)
+/* y[rows][PANEL] (+)= x[rows][k] w[k][PANEL]. rows is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void
+f32_tile(const float *w, const float *x, size_t k, const size_t rows, const struct gemm_out *y)
 {
     v16 f[F32_ROWS][2];
 
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < vecs; j++)
+        for (size_t j = 0; j < 2; j++)
             f[i][j] = y->add ? v16_load(y->out + i * y->ld + 16 * j) : v16_set1(0.0f);
     for (size_t c = 0; c < k; c++) {
-        v16 b[2];
-        for (size_t j = 0; j < vecs; j++)
-            b[j] = v16_load(w + c * PANEL + 16 * j);
+        v16 b0 = v16_load(w + c * PANEL), b1 = v16_load(w + c * PANEL + 16);
         for (size_t i = 0; i < rows; i++) {
             v16 a = v16_set1(x[i * k + c]);
-            for (size_t j = 0; j < vecs; j++)
-                f[i][j] = v16_fma(b[j], a, f[i][j]);
+            f[i][0] = v16_fma(b0, a, f[i][0]);
+            f[i][1] = v16_fma(b1, a, f[i][1]);
         }
     }
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < vecs; j++)
+        for (size_t j = 0; j < 2; j++)
             v16_store(y->out + i * y->ld + 16 * j, f[i][j]);
-}
-
-/* The whole width of a panel: at once where the accumulators fit. */
-F32_INLINE void f32_width(const float *w, const float *x, size_t k, const size_t rows,
-                          const struct gemm_out *y)
-{
-    if (2 * rows <= F32_ACCS) {
-        f32_tile(w, x, k, rows, 2, y);
-        return;
-    }
-    struct gemm_out half = *y;
-    f32_tile(w, x, k, rows, 1, &half);
-    half.out += 16;
-    f32_tile(w + 16, x, k, rows, 1, &half);
 }
 
 static void f32_rows(const float *w, const float *x, size_t k, size_t rows,
                      const struct gemm_out *y)
 {
-    switch (rows) {
-#define F32_CASE(n)                                                                                \
-    case n:                                                                                        \
-        f32_width(w, x, k, n <= F32_ROWS ? n : 0, y);                                              \
-        break
-        F32_CASE(1);
-        F32_CASE(2);
-        F32_CASE(3);
-        F32_CASE(4);
-        F32_CASE(5);
-        F32_CASE(6);
-        F32_CASE(7);
-        F32_CASE(8);
-        F32_CASE(9);
-        F32_CASE(10);
-        F32_CASE(11);
-        F32_CASE(12);
-#undef F32_CASE
-    default:
-        break;
-    }
+    ROWS_TO_12(rows, f32_tile(w, x, k, ROWS <= F32_ROWS ? ROWS : 0, y))
 }
 
 /* The last panel when it is not full: through a buffer, so that the tiles need no masks. */
@@ -99,17 +62,16 @@ static void gemm_f32(const struct packed_f32 *w, const float *x, size_t rows, si
                      const struct gemm_out *out)
 {
     /* Tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4. */
-    const size_t tiles = (rows + F32_ROWS - 1) / F32_ROWS;
+    const size_t tiles = (rows + F32_ROWS - 1) / F32_ROWS, panel = w->k * PANEL;
 
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
-            const float *panel = w->w + p * w->k * PANEL;
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r, left = w->n - p * PANEL;
             const struct gemm_out y = {out->out + r * out->ld + p * PANEL, out->ld, out->add};
             if (left >= PANEL)
-                f32_rows(panel, x + r * w->k, w->k, n, &y);
+                f32_rows(w->w + p * panel, x + r * w->k, w->k, n, &y);
             else
-                f32_rows_tail(panel, x + r * w->k, w->k, n, left, &y);
+                f32_rows_tail(w->w + p * panel, x + r * w->k, w->k, n, left, &y);
         }
 }
 

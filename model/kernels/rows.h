@@ -34,4 +34,22 @@
         break;                                                                                     \
     }
 
+#define ROWS_TO_12(n, call)                                                                        \
+    switch (n) {                                                                                   \
+        ROWS_CASE(1, call)                                                                         \
+        ROWS_CASE(2, call)                                                                         \
+        ROWS_CASE(3, call)                                                                         \
+        ROWS_CASE(4, call)                                                                         \
+        ROWS_CASE(5, call)                                                                         \
+        ROWS_CASE(6, call)                                                                         \
+        ROWS_CASE(7, call)                                                                         \
+        ROWS_CASE(8, call)                                                                         \
+        ROWS_CASE(9, call)                                                                         \
+        ROWS_CASE(10, call)                                                                        \
+        ROWS_CASE(11, call)                                                                        \
+        ROWS_CASE(12, call)                                                                        \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
 #endif

@@ -9,7 +9,7 @@ failed=0
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 # shellcheck disable=SC2046 # a list
-set -- $(pkg-config --cflags libmicrohttpd libuv jansson openblas libpcre2-8) -idirafter /usr/include
+set -- $(pkg-config --cflags libmicrohttpd libuv jansson libpcre2-8) -idirafter /usr/include
 for source in config/*.c api/*.c model/*.c model/*/*.c server/*.c tools/*.c; do
     case $source in
     model/kernels/avx*) continue ;;

@@ -6,7 +6,7 @@ import subprocess
 
 import tree
 
-PACKAGES = ("libmicrohttpd", "libuv", "jansson", "openblas", "libpcre2-8")
+PACKAGES = ("libmicrohttpd", "libuv", "jansson", "libpcre2-8")
 
 
 def package_flags():

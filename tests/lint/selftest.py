@@ -45,7 +45,7 @@ LINES = [
     (layers, "api/parse.c", "#include <pthread.h>"),
     (layers, "api/parse.c", "#include <sys/socket.h>"),
     (layers, "model/net/attention.c", "#include <immintrin.h>"),
-    (layers, "model/net/linear.c", "#include <cblas.h>"),
+    (layers, "model/kernels/generic.c", "#include <cblas.h>"),  # no home: a library that left
     (layers, "model/quant/spec.c", "#include <arm_neon.h>"),
     (layers, "model/format/gguf.c", "#include <pcre2.h>"),
     (layers, "server/prompt.c", "#include <utf8proc.h>"),
