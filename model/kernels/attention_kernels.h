@@ -49,12 +49,6 @@ static float attn_i8_probs(const struct kv_block_i8 *b, struct attn_query *q, si
                          : probs(b, q, n, dots, u, ret_old);
 }
 
-static inline void fetch_ahead(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i += 64)
-        __builtin_prefetch(p + i);
-}
-
 static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n, uint32_t pos0,
                     size_t dk, size_t dv)
 {
@@ -66,8 +60,6 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         float unit[ATTN_TILE], old[ATTN_TILE];
         size_t seen[ATTN_TILE];
 
-        if (b->next && i == 0)
-            fetch_ahead(b->next, KV_BLOCK * dk);
         qk_tile(b->k, dk, q + i, m, dots);
         for (size_t t = 0; t < m; t++) {
             seen[t] = block_visible(&q[i + t], pos0);
@@ -76,8 +68,6 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
             else
                 memset(u[t], 0, KV_BLOCK);
         }
-        if (b->next && i == 0)
-            fetch_ahead(b->next + KV_BLOCK * dk, KV_BLOCK * (dv + 2 * sizeof(float)));
         pv_tile(b->v, dv, (const uint8_t(*)[KV_BLOCK])u, m, acc);
         for (size_t t = 0; t < m; t++)
             for (size_t d = 0; seen[t] && d < dv; d += 16) {

@@ -2,6 +2,7 @@
  * time, into int32. */
 #include <string.h>
 
+#include "model/kernels/rows.h"
 #include "model/kernels/sets.h"
 #include "model/kernels/vec_avx512.h"
 
@@ -108,10 +109,16 @@ static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], si
 
 #include "model/kernels/attention_kernels.h"
 
+/* Bytes that a tile fetches into the second cache meanwhile. */
+struct ahead {
+    const uint8_t *p;
+    size_t each; /* a group */
+};
+
 /* `rows` rows from r0 times one panel of two vectors. Group's int32 sums become f32 once a group.
  */
 INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, size_t r0,
-                      const uint8_t *panel, const size_t rows, __m512 (*f)[2])
+                      const uint8_t *panel, const size_t rows, struct ahead ahead, __m512 (*f)[2])
 {
     const size_t n_groups = w->k / w->group;
     const int8_t *x = a->q + r0 * a->k;
@@ -123,6 +130,9 @@ INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, siz
     for (size_t g = 0; g < n_groups; g++) {
         __m512i acc[TILE_ROWS][2];
         const uint8_t *b = panel + 2 * PANEL;
+        for (size_t i = 0; i < ahead.each; i += 64)
+            _mm_prefetch((const char *)ahead.p + i, _MM_HINT_T1);
+        ahead.p += ahead.each;
         for (size_t i = 0; i < rows; i++)
             acc[i][0] = acc[i][1] = _mm512_set1_epi32(comp[i * n_groups + g]);
         for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL) {
@@ -146,13 +156,13 @@ INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, siz
 }
 
 INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, size_t r0, size_t p,
-                      const size_t rows, const struct gemm_out *out)
+                      struct ahead ahead, const size_t rows, const struct gemm_out *out)
 {
     __m512 f[TILE_ROWS][2];
     size_t n = w->n - p * PANEL;
     __mmask16 m0 = v16_mask(n), m1 = n > 16 ? v16_mask(n - 16) : 0;
 
-    gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, f);
+    gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, ahead, f);
     for (size_t i = 0; i < rows; i++) {
         float *to = out->out + (r0 + i) * out->ld + p * PANEL;
         if (out->add) {
@@ -168,31 +178,16 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
                     size_t p1, const struct gemm_out *out)
 {
     /* Tiles of nearly equal height: 8 rows are 4 + 4, not 6 + 2. The panel stays in L1 from tile to
-     * tile. */
-    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+     * tile; several tiles also fetch the next panel, each its part (one tile has no time for that:
+     * the hardware's own prefetching is quicker). */
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, n_groups = w->k / w->group;
+    size_t each = tiles > 1 ? (w->panel_bytes / tiles / n_groups + 63) / 64 * 64 : 0;
 
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            switch (n) {
-            case 1:
-                gemm_rows(w, a, r, p, 1, out);
-                break;
-            case 2:
-                gemm_rows(w, a, r, p, 2, out);
-                break;
-            case 3:
-                gemm_rows(w, a, r, p, 3, out);
-                break;
-            case 4:
-                gemm_rows(w, a, r, p, 4, out);
-                break;
-            case 5:
-                gemm_rows(w, a, r, p, 5, out);
-                break;
-            default:
-                gemm_rows(w, a, r, p, 6, out);
-            }
+            struct ahead ahead = {w->w + (p + 1) * w->panel_bytes + t * n_groups * each, each};
+            ROWS_TO_6(n, gemm_rows(w, a, r, p, ahead, ROWS, out))
         }
 }
 

@@ -74,7 +74,6 @@ struct kv_block_i8 {
     const int8_t *v;     /* [KV_BLOCK / 4][dv][4] */
     const float *ks;     /* [KV_BLOCK] scale of a position's key */
     const float *vs;     /* [KV_BLOCK] of its value */
-    const uint8_t *next; /* k of the block that is read after this one, fetched ahead; NULL: none */
 };
 /* The same with float keys and values (f16 or f32). */
 struct kv_block_f {

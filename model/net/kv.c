@@ -261,8 +261,7 @@ void kv_publish(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *ids
     s->closed = last;
 }
 
-static uint8_t *head_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
-                        uint32_t block)
+uint8_t *kv_head_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head, uint32_t block)
 {
     return kv->arena + kv->seqs[seq].pages[block] * kv->page_bytes +
            (layer * kv->n_kv + head) * kv->head_bytes;
@@ -311,7 +310,7 @@ static void store_float(const struct kv *kv, uint8_t *at, uint32_t t, const floa
 void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
               size_t head, uint32_t pos, float *k, float *v)
 {
-    uint8_t *at = head_at(kv, seq, layer, head, pos / KV_BLOCK);
+    uint8_t *at = kv_head_at(kv, seq, layer, head, pos / KV_BLOCK);
 
     if (kv->type == MODEL_KV_INT8)
         store_i8(kv, kernels, at, pos % KV_BLOCK, k, v);
@@ -322,7 +321,7 @@ void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, 
 struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
                                   uint32_t i)
 {
-    const uint8_t *at = head_at(kv, seq, layer, head, i);
+    const uint8_t *at = kv_head_at(kv, seq, layer, head, i);
     const uint8_t *v = at + KV_BLOCK * kv->dk;
     const float *ks = (const float *)(const void *)(v + KV_BLOCK * kv->dv);
 
@@ -332,7 +331,7 @@ struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t laye
 struct kv_block_f kv_block_f_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
                                 uint32_t i)
 {
-    const uint8_t *at = head_at(kv, seq, layer, head, i);
+    const uint8_t *at = kv_head_at(kv, seq, layer, head, i);
     bool half = kv->type == MODEL_KV_F16;
 
     return (struct kv_block_f){.k = at, .v = at + KV_BLOCK * kv->d * (half ? 2 : 4), .half = half};

@@ -69,7 +69,8 @@ void kv_publish(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *ids
 /* Store one position of one head. k and v: [d] floats, already rotated. */
 void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
               size_t head, uint32_t pos, float *k, float *v);
-/* The i-th block of a sequence. */
+/* head_bytes of one head in one block; then the same as kernels read it. */
+uint8_t *kv_head_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head, uint32_t block);
 struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
                                   uint32_t i);
 struct kv_block_f kv_block_f_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
