@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/limits.h"
 #include "server/clock.h"
 #include "server/pages.h"
 #include "server/speculate.h"
+
+_Static_assert(LIMIT_DRAFT == MODEL_MAX_DRAFT, "config can't include model.h");
 
 void batch_done(struct batch *batch)
 {

@@ -5,11 +5,13 @@
 #define US_PER_MS 1e3
 /* Both leave room for steps that take a little longer than expected. */
 #define OF_TARGET 0.9
-#define STRETCH 1.8          /* without a target: times a plain step, to stay under twice */
-#define SMOOTH (1.0 / 8)     /* weight of what is new */
-#define SMOOTH_ROW (1.0 / 4) /* and of a prompt's rows, which are seen less often */
-#define FAR 2.0              /* more than so many times off counts as so many */
-#define FEW 4u /* of the first so many the least counts: the very first ones are cold */
+#define STRETCH 1.8      /* without a target: times a plain step, to stay under twice */
+#define SMOOTH (1.0 / 8) /* weight of a new plain step, */
+#define FAR 1.25         /* which counts as at most so many times off: nearly a median */
+#define FEW 4u           /* of the first so many the least counts: the very first ones are cold */
+#define ROWS 512.0       /* of prompts, as many as are remembered */
+#define ROWS_ALONE 32.0  /* what a step without decoding rows counts, until there are others */
+#define ROW_FAR 2.0
 
 void pace_init(struct pace *pace, uint32_t target_ms)
 {
@@ -55,6 +57,11 @@ double pace_plain_us(const struct pace *pace, uint32_t rows)
     return low + (high - low) * (rows - from) / (to - from);
 }
 
+double pace_row_us(const struct pace *pace)
+{
+    return pace->rows_n > 0 ? pace->rows_us / pace->rows_n : 0;
+}
+
 static double clamp(double x, double low, double high)
 {
     return x < low ? low : x > high ? high : x;
@@ -84,24 +91,26 @@ static void saw_plain(struct pace *pace, uint32_t rows, double us)
     saw_point(pace, i + 1, part, ratio, us);
 }
 
+/* Time and rows are summed, the past fading, so that a step counts by its rows: the time of few of
+ * them is mostly noise. Until there are others, steps of nothing but prompts have to do. */
 static void saw_prompt(struct pace *pace, const struct pace_step *step, double us)
 {
-    double plain = step->n_decoding ? pace_plain_us(pace, step->n_decoding + step->n_draft) : 0;
-    double row = (us - plain) / step->n_prompt;
-    bool beside = step->n_decoding > 0;
+    double n = step->n_prompt, expected = n * pace_row_us(pace), keep = ROWS / (ROWS + n);
 
-    if (beside && plain == 0)
+    if (step->n_decoding == 0) {
+        if (!pace->rows_beside) {
+            pace->rows_us = us / n * ROWS_ALONE;
+            pace->rows_n = ROWS_ALONE;
+        }
         return;
-    if (pace->row_us == 0 || (beside && pace->row_guessed)) {
-        double least = us / step->n_prompt / 16; /* faster than expected: anything but nothing */
-        pace->row_us = row > least ? row : least;
-        pace->row_guessed = !beside;
-    } else if (beside || pace->row_guessed) {
-        /* Much of the time must have been theirs for it to say much. */
-        double share = pace->row_us * step->n_prompt / (pace->row_us * step->n_prompt + plain);
-        row = clamp(row, pace->row_us / FAR, pace->row_us * FAR);
-        pace->row_us += SMOOTH_ROW * share * (row - pace->row_us);
     }
+    us -= pace_plain_us(pace, step->n_decoding + step->n_draft);
+    us = expected > 0 ? clamp(us, expected / ROW_FAR, expected * ROW_FAR) : us;
+    if (us <= 0)
+        return;
+    pace->rows_beside = true;
+    pace->rows_us = (pace->rows_us + us) * keep;
+    pace->rows_n = (pace->rows_n + n) * keep;
 }
 
 void pace_saw(struct pace *pace, const struct pace_step *step, double us)
@@ -136,7 +145,7 @@ uint32_t pace_prompt_rows(const struct pace *pace, uint32_t n_decoding, uint32_t
         return 0;
     double plain = pace_plain_us(pace, n_decoding);
     double target = pace->target_us > 0 ? OF_TARGET * pace->target_us : STRETCH * plain;
-    double rows = pace->row_us > 0 ? (target - plain) / pace->row_us : 0;
+    double row = pace_row_us(pace), rows = row > 0 ? (target - plain) / row : 0;
     if (rows < PACE_LEAST)
         rows = PACE_LEAST;
     return rows < most ? (uint32_t)rows : most;

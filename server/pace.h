@@ -4,7 +4,7 @@
  * A step of n decoding rows and p rows of prompts is taken to last plain(n) + p x row. plain() goes
  * through points at 1, 2, 3, 4, 6, 8, 12, 16, ... rows, straight between them; beyond what was seen
  * it is flat, so that what is new is tried, and measured then. Both are smoothed; a step far off
- * counts as half or twice what was expected. So that plain() stays true under constant load, one
+ * counts as less far. So that plain() stays true under constant load, one
  * step in PACE_LOOK is a plain one.
  *
  * Owner:   the engine thread.
@@ -25,8 +25,8 @@ struct pace {
     double target_us;             /* 0: automatic */
     double plain_us[PACE_POINTS]; /* 0: not seen */
     uint8_t n_seen[PACE_POINTS];  /* saturating */
-    double row_us;                /* of a prompt's row beside decoding ones; 0: not seen */
-    bool row_guessed;             /* from steps that were prompts only */
+    double rows_us, rows_n;       /* of prompts: their time and number, */
+    bool rows_beside;             /* beside decoding ones or, as long as there were none, alone */
     uint32_t since_plain; /* steps of more than decoding rows, since the last of only those */
 };
 
@@ -40,6 +40,7 @@ void pace_saw(struct pace *pace, const struct pace_step *step, double us);
 
 /* Microseconds of a step of so many rows that decode or guess; 0: nothing was seen yet. */
 double pace_plain_us(const struct pace *pace, uint32_t rows);
+double pace_row_us(const struct pace *pace); /* of a prompt's row beside them; 0: nothing yet */
 /* The next step of so many decoding sequences should have their rows and no others. */
 bool pace_wants_plain(const struct pace *pace, uint32_t n_decoding);
 /* Rows of prompts for the next step, at most so many: such that it takes no longer than the target,
