@@ -11,7 +11,7 @@
 #include "tools/session.h"
 
 #define MAX_SIZES 64u
-#define STEP_ROWS 512u
+#define STEP_ROWS 256u
 #define WARM_UP_PROMPT 512u
 #define WARM_UP_STEPS 4u
 
