@@ -75,36 +75,17 @@ void attention_plan(struct runner *rn)
         atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }
 
-bool attention_is_apart(const struct runner *rn)
-{
-    return rn->n_tiles == rn->n_rows;
-}
-
-/* Query head `head` of row r into slot i: bias and RoPE, then rotated and quantized, or scaled as
- * floats. */
 static void set_query(const struct runner *rn, struct attn_scratch *s, size_t i, size_t r,
-                      size_t head, size_t layer)
+                      size_t head)
 {
-    const struct hparams *hp = &rn->w->hp;
-    const float *bias = rn->w->layers[layer].qkv_bias;
-    const size_t d = hp->head_dim, width = (size_t)(hp->n_head + 2 * hp->n_kv) * d;
-    const float log2e = 1.44269504f, to_base2 = log2e / sqrtf((float)d);
-    struct attn_query *q = &s->query[i];
-    float *x = s->qf[i];
+    const size_t at = r * rn->w->hp.n_head + head;
 
-    memcpy(x, rn->qkv + r * width + head * d, d * sizeof(float));
-    if (bias)
-        rn->kernels->add(x, bias + head * d, d);
-    rn->kernels->rope(x, rn->cosv + r * hp->n_rot, rn->sinv + r * hp->n_rot, hp->n_rot,
-                      hp->rope_halves);
-    *q = (struct attn_query){.n_pos = rn->rows[r].pos + 1, .qf = x, .q8 = s->q8[i]};
-    if (rn->kv.type == MODEL_KV_INT8) {
-        rn->kernels->quantize(x, d, hparams_head_block(hp), d, s->q8[i], &q->scale, &q->comp);
-        q->scale *= to_base2;
-        return;
-    }
-    for (size_t c = 0; c < d; c++)
-        x[c] *= to_base2;
+    s->query[i] = (struct attn_query){.n_pos = rn->rows[r].pos + 1,
+                                      .q8 = rn->q8 + at * rn->query_step,
+                                      .qf = rn->qf + at * rn->query_step,
+                                      .scale = rn->q_scale[at],
+                                      .comp = rn->q_comp[at],
+                                      .o = s->o[i]};
 }
 
 /* Fetch into the second cache what is read FETCH_AHEAD blocks after block b of head h: of this
@@ -227,8 +208,7 @@ static void attend_heads(struct runner *rn, struct attn_scratch *s, const struct
 
     for (size_t i = 0; i < n; i++) {
         size_t head = (it->kv_begin + i / each) * group + h0 + i % heads;
-        set_query(rn, s, i, first + i % each / heads, head, it->layer);
-        s->query[i].o = s->o[i];
+        set_query(rn, s, i, first + i % each / heads, head);
     }
     if (rn->item_spans > 1) {
         if (!split_span(rn, s, n, it))
@@ -284,10 +264,6 @@ void attention_layer(struct runner *rn, size_t layer, unsigned worker)
         if (i >= n_items)
             return;
         struct item it = item_at(rn, layer, n_items - 1 - i); /* the longest first */
-        size_t r = it.tile->first;
-        bool sees_itself = rn->item_spans == 1 || rn->rows[r].pos / SPAN == it.begin;
-        for (size_t h = it.kv_begin; h < it.kv_end && attention_is_apart(rn) && sees_itself; h++)
-            store_kv(rn, layer, r, h);
         attend(rn, rn->workers[worker].attn, &it);
     }
 }

@@ -9,9 +9,8 @@
 #include "model/net/rope.h"
 #include "model/net/runner.h"
 
-/* Rows whose gate and up are made, multiplied and quantized in one go, in a buffer that the first
- * cache holds. */
-enum { FFN_ROWS = 48 };
+/* Rows whose gate and up are made, multiplied and quantized in one go. */
+enum { FFN_ROWS = BLOCK_FLOATS / (2 * FFN_UNIT) };
 
 struct part {
     unsigned worker, n_workers;
@@ -116,44 +115,6 @@ static void embed(const struct runner *rn, const struct part *p)
     profile_mark(p->profile, PART_EMBED);
 }
 
-void store_kv(const struct runner *rn, size_t layer, size_t r, size_t kv)
-{
-    const struct hparams *hp = &rn->w->hp;
-    const float *bias = rn->w->layers[layer].qkv_bias;
-    const size_t d = hp->head_dim, n_rot = hp->n_rot;
-    float *row = rn->qkv + r * (size_t)(hp->n_head + 2 * hp->n_kv) * d;
-    float *k = row + (hp->n_head + kv) * d, *v = k + hp->n_kv * d;
-
-    if (bias) {
-        rn->kernels->add(k, bias + (k - row), d);
-        rn->kernels->add(v, bias + (v - row), d);
-    }
-    rn->kernels->rope(k, rn->cosv + r * n_rot, rn->sinv + r * n_rot, n_rot, hp->rope_halves);
-    /* q is rotated alike in attention: q . k does not change. */
-    if (rn->kv.type == MODEL_KV_INT8)
-        rn->kernels->hadamard(k, d, hparams_head_block(hp));
-    kv_store(&rn->kv, rn->kernels, rn->rows[r].seq, layer, kv, rn->rows[r].pos, k, v);
-}
-
-/* mid = attention(qkv). A prompt's rows see each other's keys, so all are stored before any is
- * read. */
-static void attend_rows(struct runner *rn, const struct part *p, size_t layer)
-{
-    const size_t n_kv = rn->w->hp.n_kv;
-    size_t begin, end;
-
-    if (!attention_is_apart(rn)) {
-        pool_share(rn->n_rows * n_kv, p->worker, p->n_workers, &begin, &end);
-        for (size_t u = begin; u < end; u++)
-            store_kv(rn, layer, u / n_kv, u % n_kv);
-        profile_mark(p->profile, PART_STORE);
-        barrier(rn, p);
-    }
-    attention_layer(rn, layer, p->worker);
-    profile_mark(p->profile, PART_ATTENTION);
-    barrier(rn, p);
-}
-
 /* What attention gave, ready for o where no head could be finished by itself. */
 static const struct linear_input *attended(const struct runner *rn, const struct part *p,
                                            size_t layer)
@@ -176,13 +137,14 @@ static const struct linear_input *attended(const struct runner *rn, const struct
 static void attention_block(struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const struct gemm_out to_qkv = {.out = rn->qkv, .ld = l->qkv.desc.n};
     const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
 
     norm_rows(rn, p, l->attn_norm, &l->qkv);
-    product(rn, p, &l->qkv, &p->in, rn->n_rows, &to_qkv, PART_QKV);
+    heads_layer(rn, i, &p->in, p->worker, p->n_workers);
     barrier(rn, p);
-    attend_rows(rn, p, i);
+    attention_layer(rn, i, p->worker);
+    profile_mark(p->profile, PART_ATTENTION);
+    barrier(rn, p);
     product(rn, p, &l->o, attended(rn, p, i), rn->n_rows, &to_x, PART_O);
     barrier(rn, p);
 }
@@ -200,7 +162,7 @@ static bool ffn_by_units(const struct runner *rn, const struct part *p, const st
 /* mid = silu(gate(in)) * up(in), quantized: this worker's units, all rows. */
 static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
-    _Alignas(64) float gu[FFN_ROWS * 2 * FFN_UNIT];
+    _Alignas(64) float gu[BLOCK_FLOATS];
     size_t begin, end;
 
     pool_share(rn->w->hp.d_ff / FFN_UNIT, p->worker, p->n_workers, &begin, &end);

@@ -267,55 +267,66 @@ uint8_t *kv_head_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head
            (layer * kv->n_kv + head) * kv->head_bytes;
 }
 
-static void store_i8(const struct kv *kv, const struct kernels *kernels, uint8_t *at, uint32_t t,
-                     float *k, float *v)
+static void key_i8(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t t,
+                   float *k)
 {
     int8_t q[HEAD_MAX + 16] = {0};
     int32_t comp;
-    float *ks = (float *)(void *)(at + KV_BLOCK * (kv->dk + kv->dv)), *vs = ks + KV_BLOCK;
+    float *scale = (float *)(void *)(head + KV_BLOCK * (kv->dk + kv->dv));
 
-    kernels->quantize(k, kv->d, 0, kv->d, q, &ks[t], &comp);
-    uint8_t *to = at + t / 16 * 16 * kv->dk + t % 16 * 4;
+    kernels->quantize(k, kv->d, 0, kv->d, q, &scale[t], &comp);
+    uint8_t *to = head + t / 16 * 16 * kv->dk + t % 16 * 4;
     for (size_t c = 0; c < kv->dk; c += 4, to += 64) {
         uint32_t four;
         memcpy(&four, q + c, sizeof(four));
         four ^= 0x80808080u;
         memcpy(to, &four, sizeof(four));
     }
-    kernels->quantize(v, kv->d, 0, kv->d, q, &vs[t], &comp);
-    to = at + KV_BLOCK * kv->dk + t / 4 * 4 * kv->dv + t % 4;
+}
+
+static void value_i8(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t t,
+                     float *v)
+{
+    int8_t q[HEAD_MAX + 16] = {0};
+    int32_t comp;
+    float *scale = (float *)(void *)(head + KV_BLOCK * (kv->dk + kv->dv)) + KV_BLOCK;
+
+    kernels->quantize(v, kv->d, 0, kv->d, q, &scale[t], &comp);
+    uint8_t *to = head + KV_BLOCK * kv->dk + t / 4 * 4 * kv->dv + t % 4;
     for (size_t c = 0; c < kv->dv; c++)
         to[4 * c] = (uint8_t)q[c];
 }
 
-static void store_float(const struct kv *kv, uint8_t *at, uint32_t t, const float *k,
-                        const float *v)
+void kv_store_key(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t pos,
+                  float *k)
 {
-    size_t d = kv->d;
+    const uint32_t t = pos % KV_BLOCK;
 
-    if (kv->type == MODEL_KV_F32) {
-        float *ko = (float *)(void *)at, *vo = ko + d * KV_BLOCK + t * kv->dv;
-        for (size_t i = 0; i < d; i++)
-            ko[i * KV_BLOCK + t] = k[i];
-        memcpy(vo, v, d * sizeof(*v));
+    if (kv->type == MODEL_KV_INT8) {
+        key_i8(kv, kernels, head, t, k);
         return;
     }
-    uint16_t *ko = (uint16_t *)(void *)at, *vo = ko + d * KV_BLOCK + t * kv->dv;
-    for (size_t i = 0; i < d; i++) {
-        ko[i * KV_BLOCK + t] = f32_to_f16(k[i]);
-        vo[i] = f32_to_f16(v[i]);
-    }
+    for (size_t i = 0; i < kv->d; i++)
+        if (kv->type == MODEL_KV_F32)
+            ((float *)(void *)head)[i * KV_BLOCK + t] = k[i];
+        else
+            ((uint16_t *)(void *)head)[i * KV_BLOCK + t] = f32_to_f16(k[i]);
 }
 
-void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
-              size_t head, uint32_t pos, float *k, float *v)
+void kv_store_value(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t pos,
+                    float *v)
 {
-    uint8_t *at = kv_head_at(kv, seq, layer, head, pos / KV_BLOCK);
+    const size_t at = kv->d * KV_BLOCK + pos % KV_BLOCK * kv->dv;
 
-    if (kv->type == MODEL_KV_INT8)
-        store_i8(kv, kernels, at, pos % KV_BLOCK, k, v);
-    else
-        store_float(kv, at, pos % KV_BLOCK, k, v);
+    if (kv->type == MODEL_KV_INT8) {
+        value_i8(kv, kernels, head, pos % KV_BLOCK, v);
+        return;
+    }
+    for (size_t i = 0; i < kv->d; i++)
+        if (kv->type == MODEL_KV_F32)
+            ((float *)(void *)head)[at + i] = v[i];
+        else
+            ((uint16_t *)(void *)head)[at + i] = f32_to_f16(v[i]);
 }
 
 struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,

@@ -66,11 +66,14 @@ uint32_t kv_attach(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *
 void kv_publish(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *ids, uint32_t n,
                 bool last);
 
-/* Store one position of one head. k and v: [d] floats, already rotated. */
-void kv_store(const struct kv *kv, const struct kernels *kernels, uint32_t seq, size_t layer,
-              size_t head, uint32_t pos, float *k, float *v);
-/* head_bytes of one head in one block; then the same as kernels read it. */
+/* head_bytes of one head in one block; below, the same as kernels read it. */
 uint8_t *kv_head_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head, uint32_t block);
+/* Store position pos into its head's block, kv_head_at(.., pos / KV_BLOCK). k and v: [d] floats,
+ * already rotated. */
+void kv_store_key(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t pos,
+                  float *k);
+void kv_store_value(const struct kv *kv, const struct kernels *kernels, uint8_t *head, uint32_t pos,
+                    float *v);
 struct kv_block_i8 kv_block_i8_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,
                                   uint32_t i);
 struct kv_block_f kv_block_f_at(const struct kv *kv, uint32_t seq, size_t layer, size_t head,

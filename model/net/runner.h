@@ -26,6 +26,9 @@ enum { ATTN_QUERIES = 48 };
  * are there, and a tile has few queries. */
 enum { ATTN_FEW_ITEMS = 4, SPLIT_QUERIES = 16 };
 
+/* Floats of a product's block that its maker goes on with while the first cache holds them. */
+enum { BLOCK_FLOATS = 6144 };
+
 /* Rows of one sequence that attend together. */
 struct attn_tile {
     uint32_t first, n_rows;
@@ -34,8 +37,6 @@ struct attn_tile {
 /* Everything a worker needs to attend: queries, their integers, their sums. */
 struct attn_scratch {
     _Alignas(64) float o[ATTN_QUERIES][HEAD_MAX];
-    _Alignas(64) int8_t q8[ATTN_QUERIES][HEAD_MAX + 16];
-    float qf[ATTN_QUERIES][HEAD_MAX];
     struct attn_query query[ATTN_QUERIES];
     /* Sums over the spans before, where there is more than one. */
     struct attn_query total[ATTN_QUERIES];
@@ -65,7 +66,11 @@ struct runner {
     uint32_t *logit_slot; /* [max_rows]: which logits row, or UINT32_MAX */
     size_t n_logits;
     float *x;                /* [rows][d_model] the residual stream */
-    float *qkv;              /* [rows][q heads + k heads + v heads] */
+    size_t query_step;       /* from one query to the next, in numbers */
+    int8_t *q8;              /* [rows][n_head][query_step] queries as integers: kernels.h */
+    float *q_scale;          /* [rows][n_head] */
+    int32_t *q_comp;         /* [rows][n_head] */
+    float *qf;               /* [rows][n_head][query_step] or as floats */
     float *gu;               /* [rows][gate d_ff, up d_ff] */
     float *cosv, *sinv;      /* [rows][n_rot] */
     float *logits;           /* [max_logits][n_vocab] */
@@ -94,17 +99,15 @@ void scratch_close(struct runner *rn);
 
 /* forward.c: one worker's part of a step. Every worker calls it at once (arg: the runner). */
 void forward_step(void *runner, unsigned worker, unsigned n_workers);
-/* attention.c: cut the step's rows into tiles; then one worker's share of a layer's attention: qkv
- * → att, and q if attention_quantizes. */
+/* attention.c: cut the step's rows into tiles; then one worker's share of a layer's attention:
+ * queries → att, or mid if attention_quantizes. */
 void attention_plan(struct runner *rn);
 void attention_layer(struct runner *rn, size_t layer, unsigned worker);
-/* Every row is a sequence of its own: an item reads no key that another item of this step stores,
- * so that storing and attending need no barrier between them. */
-bool attention_is_apart(const struct runner *rn);
 /* A head's result is whole groups of o's input, so that whoever has it can quantize it. */
 bool attention_quantizes(const struct runner *rn, size_t layer);
 uint32_t attention_spans(uint32_t n_pos);
-/* forward.c: bias and RoPE for one key of row r, then key and value into the cache. */
-void store_kv(const struct runner *rn, size_t layer, size_t r, size_t kv_head);
+/* heads.c: this worker's heads of a layer's queries, keys and values, for all rows. */
+void heads_layer(const struct runner *rn, size_t layer, const struct linear_input *in,
+                 unsigned worker, unsigned n_workers);
 
 #endif

@@ -53,18 +53,23 @@ static bool open_rows(struct runner *rn)
 {
     const struct hparams *hp = &rn->w->hp;
     const size_t rows = rn->info.max_rows;
-    const size_t heads = (size_t)(hp->n_head + 2 * hp->n_kv) * hp->head_dim;
+    const size_t queries = rows * hp->n_head;
 
     rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
     rn->x = buffer(rows * hp->d_model, sizeof(float));
-    rn->qkv = buffer(rows * heads, sizeof(float));
+    rn->query_step = (hp->head_dim + 15) / 16 * 16;
+    rn->q8 = buffer(queries * rn->query_step, 1);
+    rn->q_scale = buffer(queries, sizeof(*rn->q_scale));
+    rn->q_comp = buffer(queries, sizeof(*rn->q_comp));
+    rn->qf = buffer(queries * rn->query_step, sizeof(float));
     rn->att = buffer(rows * widest(rn->w), sizeof(float));
     rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
     rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
     rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
-    return rn->logit_slot && rn->x && rn->qkv && rn->att && rn->gu && rn->cosv && rn->sinv &&
-           rn->logits && open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
+    return rn->logit_slot && rn->x && rn->q8 && rn->q_scale && rn->q_comp && rn->qf && rn->att &&
+           rn->gu && rn->cosv && rn->sinv && rn->logits &&
+           open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
            open_input(&rn->mid, rows, widest(rn->w));
 }
 
@@ -111,9 +116,10 @@ int scratch_open(struct runner *rn)
 
 void scratch_close(struct runner *rn)
 {
-    void *all[] = {rn->logit_slot, rn->att,        rn->x,      rn->qkv,   rn->gu,
-                   rn->cosv,       rn->sinv,       rn->logits, rn->tiles, rn->next_item,
-                   rn->spans_done, rn->span_query, rn->span_o};
+    void *all[] = {rn->logit_slot, rn->att,        rn->x,          rn->q8,
+                   rn->q_scale,    rn->q_comp,     rn->qf,         rn->gu,
+                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles,
+                   rn->next_item,  rn->spans_done, rn->span_query, rn->span_o};
 
     for (unsigned i = 0; rn->workers && i < rn->info.threads; i++) {
         struct worker *w = &rn->workers[i];

@@ -46,20 +46,17 @@ static int spec_of(struct loader *ld, const char *name, size_t k, int role, stru
 
 enum { PARTS_MAX = 3 }; /* q, k and v */
 
+/* A matrix and where its rows go: runs of `unit` outputs, `step` apart, from `at` on. */
 struct part {
     char name[64];
     size_t n;
     int role;
-};
-
-/* Where a matrix's rows go: runs of `unit` outputs, `step` apart, from `at` on. */
-struct place {
     size_t at, unit, step;
 };
 
 /* Rows of one matrix → outputs of l. */
-static int load_rows(struct loader *ld, struct linear *l, const struct place *place,
-                     const struct part *part, size_t k, const struct quant_spec *spec)
+static int load_rows(struct loader *ld, struct linear *l, const struct part *part, size_t k,
+                     const struct quant_spec *spec)
 {
     const char *name = part->name;
     const size_t n = part->n;
@@ -80,7 +77,7 @@ static int load_rows(struct loader *ld, struct linear *l, const struct place *pl
         goto out;
     }
     for (size_t i = 0; i < n && r == ST_OK; i++) {
-        size_t to = place->at + i / place->unit * place->step + i % place->unit;
+        size_t to = part->at + i / part->unit * part->step + i % part->unit;
         if (spec->bits) {
             r = source_row_i8(s, i, q, scales, ld->err);
             if (r == ST_OK)
@@ -116,14 +113,13 @@ static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_
                                 .online = ints && online};
 }
 
-/* One linear layer out of one or more matrices that read the same input: one after the other, or
- * taking turns every `unit` outputs. */
+/* One linear layer of n outputs out of one or more matrices that read the same input. Outputs that
+ * no matrix has a row for stay zero. */
 static int load_linear(struct loader *ld, struct linear *l, const struct part *parts,
-                       size_t n_parts, size_t unit, size_t k, bool online)
+                       size_t n_parts, size_t n, size_t k, bool online)
 {
     struct quant_spec spec[PARTS_MAX];
     const struct kernels *kernels = kernels_get(ld->err);
-    size_t n = 0, at = 0;
     int r = kernels ? ST_OK : ST_INVALID;
 
     assert(n_parts <= PARTS_MAX);
@@ -134,25 +130,20 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
             r = error_set(ld->err, ST_UNSUPPORTED,
                           "%s: %s and %s read the same input in different schemes: not built",
                           gguf_path(ld->g), parts[0].name, parts[i].name);
-        n += parts[i].n;
     }
     if (r != ST_OK)
         return r;
     struct linear_desc desc = desc_of(&spec[0], n, k, online);
     r = linear_open(l, &desc, kernels, &ld->w->arena, parts[0].name, ld->err);
-    for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
-        size_t one = unit ? unit : parts[i].n;
-        struct place place = {.at = at, .unit = one, .step = one * n_parts};
-        r = load_rows(ld, l, &place, &parts[i], k, &spec[i]);
-        at += one;
-    }
+    for (size_t i = 0; i < n_parts && r == ST_OK; i++)
+        r = load_rows(ld, l, &parts[i], k, &spec[i]);
     ld->w->bytes += linear_bytes(l);
     return r;
 }
 
 static struct part part_of(size_t layer, const char *name, size_t n, int role)
 {
-    struct part p = {.n = n, .role = role};
+    struct part p = {.n = n, .role = role, .unit = n, .step = n};
     snprintf(p.name, sizeof(p.name), "blk.%zu.%s", layer, name);
     return p;
 }
@@ -191,18 +182,41 @@ static int load_bias(struct loader *ld, size_t i, struct layer *layer, uint32_t 
     return ST_OK;
 }
 
+/* Every head begins a panel. Returns the outputs in all. */
+static size_t place_heads(struct part *qkv, size_t d)
+{
+    size_t at = 0, step = weights_head_step(d);
+
+    for (size_t i = 0; i < 3; i++) {
+        qkv[i].at = at;
+        qkv[i].unit = d;
+        qkv[i].step = step;
+        at += qkv[i].n / d * step;
+    }
+    return at;
+}
+
+static void take_turns(struct part *gate_up, size_t unit)
+{
+    for (size_t i = 0; i < 2; i++) {
+        gate_up[i].at = i * unit;
+        gate_up[i].unit = unit;
+        gate_up[i].step = 2 * unit;
+    }
+}
+
 static int load_layer(struct loader *ld, size_t i)
 {
     const struct hparams *hp = &ld->w->hp;
     struct layer *layer = &ld->w->layers[i];
     const size_t d = hp->d_model, q = (size_t)hp->n_head * hp->head_dim,
                  kv = (size_t)hp->n_kv * hp->head_dim;
-    const struct part qkv[3] = {part_of(i, "attn_q.weight", q, QUANT_PLAIN),
-                                part_of(i, "attn_k.weight", kv, QUANT_PLAIN),
-                                part_of(i, "attn_v.weight", kv, QUANT_V)};
+    struct part qkv[3] = {part_of(i, "attn_q.weight", q, QUANT_PLAIN),
+                          part_of(i, "attn_k.weight", kv, QUANT_PLAIN),
+                          part_of(i, "attn_v.weight", kv, QUANT_V)};
     const struct part o = part_of(i, "attn_output.weight", d, QUANT_O);
-    const struct part gu[2] = {part_of(i, "ffn_gate.weight", hp->d_ff, QUANT_PLAIN),
-                               part_of(i, "ffn_up.weight", hp->d_ff, QUANT_PLAIN)};
+    struct part gu[2] = {part_of(i, "ffn_gate.weight", hp->d_ff, QUANT_PLAIN),
+                         part_of(i, "ffn_up.weight", hp->d_ff, QUANT_PLAIN)};
     const struct part down = part_of(i, "ffn_down.weight", d, QUANT_PLAIN);
     struct quant_spec v_spec, o_spec;
 
@@ -222,15 +236,16 @@ static int load_layer(struct loader *ld, size_t i)
         return error_set(ld->err, ST_FORMAT,
                          "%s: %s is rotated in blocks of %u, which heads of %u do not hold",
                          gguf_path(ld->g), qkv[2].name, v_spec.block_out, hp->head_dim);
+    take_turns(gu, ld->w->ffn_unit);
     r = load_bias(ld, i, layer, v_spec.block_out);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->qkv, qkv, 3, 0, d, true);
+        r = load_linear(ld, &layer->qkv, qkv, 3, place_heads(qkv, hp->head_dim), d, true);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->o, &o, 1, 0, q, v_spec.block_out == 0);
+        r = load_linear(ld, &layer->o, &o, 1, d, q, v_spec.block_out == 0);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->gate_up, gu, 2, ld->w->ffn_unit, d, true);
+        r = load_linear(ld, &layer->gate_up, gu, 2, 2 * (size_t)hp->d_ff, d, true);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->down, &down, 1, 0, hp->d_ff, true);
+        r = load_linear(ld, &layer->down, &down, 1, d, hp->d_ff, true);
     return r;
 }
 
@@ -312,15 +327,16 @@ int weights_load(const struct gguf *g, enum model_precision precision,
 {
     struct weights w = {0};
     struct loader ld = {.g = g, .w = &w, .precision = precision, .progress = progress, .err = err};
-    struct part embed = {"token_embd.weight", 0, QUANT_PLAIN},
-                head = {"output.weight", 0, QUANT_PLAIN};
+    struct part embed = {.name = "token_embd.weight", .role = QUANT_PLAIN},
+                head = {.name = "output.weight", .role = QUANT_PLAIN};
 
     int r = weights_read_shape(g, &w.hp, err);
     if (r != ST_OK)
         return r;
     choose_scheme(&ld);
     count_params(&ld);
-    embed.n = head.n = w.hp.n_vocab;
+    embed.n = embed.unit = embed.step = w.hp.n_vocab;
+    head.n = head.unit = head.step = w.hp.n_vocab;
     w.ffn_unit = w.hp.d_ff % FFN_UNIT ? w.hp.d_ff : FFN_UNIT;
     w.layers = calloc(w.hp.n_layer, sizeof(*w.layers));
     r = w.layers ? load_freqs(&ld) : error_set(err, ST_NOMEM, "out of memory");
@@ -329,9 +345,9 @@ int weights_load(const struct gguf *g, enum model_precision precision,
     if (r == ST_OK)
         r = load_vector(&ld, "output_norm.weight", w.hp.d_model, &w.output_norm);
     if (r == ST_OK)
-        r = load_linear(&ld, &w.embed, &embed, 1, 0, w.hp.d_model, true);
+        r = load_linear(&ld, &w.embed, &embed, 1, w.hp.n_vocab, w.hp.d_model, true);
     if (r == ST_OK && source_exists(g, head.name))
-        r = load_linear(&ld, &w.head, &head, 1, 0, w.hp.d_model, true);
+        r = load_linear(&ld, &w.head, &head, 1, w.hp.n_vocab, w.hp.d_model, true);
     for (size_t i = 0; i < w.hp.n_layer && r == ST_OK; i++)
         r = load_layer(&ld, i);
     if (r != ST_OK) {
@@ -357,6 +373,11 @@ void weights_done(struct weights *w)
     free(w->output_norm);
     free(w->inv_freq);
     *w = (struct weights){0};
+}
+
+size_t weights_head_step(size_t d)
+{
+    return (d + PANEL - 1) / PANEL * PANEL;
 }
 
 const struct linear *weights_head(const struct weights *w)

@@ -17,7 +17,7 @@ enum { FFN_UNIT = 64 };
 struct layer {
     float *attn_norm, *ffn_norm; /* [d_model] */
     float *qkv_bias;             /* [n_q + 2 n_kv] (v's part rotated as v is), or NULL */
-    struct linear qkv;           /* d_model → q heads, k heads, v heads */
+    struct linear qkv;           /* d_model → q heads, k heads, v heads, each padded to panels */
     struct linear o;             /* heads → d_model */
     struct linear gate_up;       /* d_model → ffn_unit of gate, the same of up, and so on */
     struct linear down;          /* d_ff → d_model */
@@ -41,6 +41,8 @@ int weights_load(const struct gguf *g, enum model_precision precision,
                  struct error *err);
 void weights_done(struct weights *w);
 
+/* Outputs of qkv from one head of d to the next. */
+size_t weights_head_step(size_t d);
 /* The head's matrix: its own, or the embedding. */
 const struct linear *weights_head(const struct weights *w);
 

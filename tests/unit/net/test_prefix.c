@@ -17,7 +17,7 @@
             ck_abort_msg("not so: %s", #what);                                                     \
     } while (0)
 
-enum { SEQS = 6, MAX = 5 * KV_BLOCK, KNOWN = 400, MOST_PAGES = 64 };
+enum { SEQS = 6, MAX = 5 * KV_BLOCK, KNOWN = 400, MOST_PAGES = 200 };
 
 struct text {
     uint64_t tenant;
@@ -76,7 +76,9 @@ static void store(struct world *w, uint32_t seq, uint32_t from, uint32_t to)
     sum_up(t);
     for (uint32_t pos = from; pos < to; pos++) {
         float k[2] = {(float)t->ids[pos], t->sums[pos]}, v[2] = {(float)pos, t->sums[pos]};
-        kv_store(&w->kv, kernels_at(0), seq, 0, 0, pos, k, v);
+        uint8_t *head = kv_head_at(&w->kv, seq, 0, 0, pos / KV_BLOCK);
+        kv_store_key(&w->kv, kernels_at(0), head, pos, k);
+        kv_store_value(&w->kv, kernels_at(0), head, pos, v);
     }
     t->n = to;
 }
@@ -290,7 +292,7 @@ static void run_world(size_t n_pages, size_t max_idle, bool collide, int n_acts)
 START_TEST(every_page_is_somebodys_and_hits_are_the_longest)
 {
     for (int i = 0; i < 150; i++) {
-        run_world(MOST_PAGES, MOST_PAGES, false, 60); /* nothing is evicted for most of it */
+        run_world(PREFIX_WALK, MOST_PAGES, false, 60); /* nothing is evicted for most of it */
         run_world(6 + random_below(30), MOST_PAGES, false, 150);
         run_world(30 + random_below(30), random_below(20), false, 150);
     }
@@ -351,6 +353,26 @@ START_TEST(the_end_of_what_was_used_longest_ago_goes_first)
     ck_assert_uint_eq(hit_of(&w, 1, 3 * KV_BLOCK + 1, 0, 1), 3 * KV_BLOCK);
     ck_assert_uint_eq(hit_of(&w, 1, 3 * KV_BLOCK + 1, 0, 2), 2 * KV_BLOCK);
     ck_assert_uint_eq(hit_of(&w, 2, 3 * KV_BLOCK + 1, 0, 2), 0); /* another tenant */
+    kv_done(&w.kv);
+}
+END_TEST
+
+/* More siblings than are looked at. */
+START_TEST(what_is_asked_for_is_found_among_many)
+{
+    static struct world w;
+
+    open_world(&w, 190, 190);
+    for (int32_t i = 1; i <= 100; i++)
+        pass_by(&w, 0, KV_BLOCK, 0, i);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK + 1, 0, 1), KV_BLOCK);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK + 1, 0, 2), KV_BLOCK);
+    for (int32_t i = 101; i < 101 + PREFIX_WALK - 2; i++)
+        pass_by(&w, 0, KV_BLOCK, 0, i);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK, 0, 1), KV_BLOCK - 1);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK, 0, 2), KV_BLOCK - 1);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK, 0, 3), 0);
+    ck_assert_uint_eq(hit_of(&w, 0, KV_BLOCK + 1, 0, 3), KV_BLOCK); /* whole pages always */
     kv_done(&w.kv);
 }
 END_TEST
@@ -467,5 +489,5 @@ END_TEST
 
 RUN_SUITE("prefix", every_page_is_somebodys_and_hits_are_the_longest,
           colliding_hashes_give_nobodys_text, the_end_of_what_was_used_longest_ago_goes_first,
-          few_idle_pages_stay_before_memory_grows, a_copy_is_left_out_if_no_page_is_there,
-          equal_pages_become_one, no_memory_is_no_page_lost)
+          what_is_asked_for_is_found_among_many, few_idle_pages_stay_before_memory_grows,
+          a_copy_is_left_out_if_no_page_is_there, equal_pages_become_one, no_memory_is_no_page_lost)
