@@ -162,7 +162,7 @@ def test_bench_profile(int8):
 
 
 def test_bench_ctx(int8):
-    lines = bench(int8, "--ctx", "20,600", "--generate", 5, "--batch", "1,2")
+    lines = bench(int8, "--ctx", "20,600", "--generate", 5, "--batch", "1,2", "--rounds", 2)
     assert [(line["batch"], line["ctx"], line["prompt"]) for line in lines] == [(b, c, c) for b in (1, 2) for c in (20, 600)]
     for line in lines:
         assert line.keys() == FIELDS | {"ctx", "ms_per_token", "bytes_per_token", "time_growth", "bytes_growth",

@@ -113,6 +113,7 @@ def test_other_required_flags():
     ("bench engine --batch 1,4,", "--batch", "1,4,8"),
     ("bench engine --batch 1025", "--batch", "1024"),
     ("bench engine --batch 4294967297", "--batch", "1024"),
+    ("bench engine --rounds 0", "--rounds", "1 to 100"),
     ("bench engine --ctx 128,", "--ctx", "1,4,8"),
     ("bench engine --ctx 128 --prompt 64", "--ctx", "--prompt"),
     ("bench engine --prompt 0", "--prompt", "1 to"),
