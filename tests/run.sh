@@ -146,6 +146,7 @@ kernel_sets()
     grep -q '^flags.* avx2 ' /proc/cpuinfo && echo avx2
     grep -q '^flags.* avx_vnni ' /proc/cpuinfo && echo avxvnni
     grep -q '^flags.* avx512_vnni ' /proc/cpuinfo && echo avxvnni512vl avx512vnni
+    grep -q '^flags.* amx_int8 ' /proc/cpuinfo && echo amx
     grep -q '^Features.* asimddp' /proc/cpuinfo && echo neondot
     grep -q '^Features.* i8mm' /proc/cpuinfo && echo neoni8mm
 }

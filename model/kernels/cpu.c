@@ -3,6 +3,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* XCR0: which register states the OS saves (Intel SDM vol. 1, 13.3). Only legal after OSXSAVE was
  * seen. */
@@ -11,6 +13,15 @@ static uint64_t xcr0(void)
     uint32_t lo, hi;
     __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
+}
+
+/* Linux lends the tiles' 8 KiB of state only to who asks (arch_prctl, ARCH_REQ_XCOMP_PERM). */
+static bool may_use_tiles(void)
+{
+    const uint64_t tiles = 0x60000;
+    const int ask = 0x1023, tile_data = 18;
+
+    return (xcr0() & tiles) == tiles && syscall(SYS_arch_prctl, ask, tile_data) == 0;
 }
 
 struct cpu_features cpu_detect(void)
@@ -31,6 +42,8 @@ struct cpu_features cpu_detect(void)
     const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
     const unsigned vnni = 1u << 11;
     f.avx512vnni = f.avx2 && (b & avx512) == avx512 && (c & vnni) && (xcr0() & zmm) == zmm;
+    const unsigned amx = 1u << 24 | 1u << 25; /* TILE, INT8 */
+    f.amx = f.avx512vnni && (d & amx) == amx && may_use_tiles();
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) /* a: the last subleaf */
         f.avxvnni = f.avx2 && a & 1u << 4;
     return f;

@@ -25,8 +25,12 @@ static void fill(void)
 #if defined(__x86_64__)
     if (cpu.avx2)
         usable[n_usable++] = &kernels_avx2;
-    if (cpu.avx512vnni)
+    if (cpu.avx512vnni) {
         usable[n_usable++] = &kernels_avxvnni512vl;
+        usable[n_usable++] = kernels_amxplain();
+    }
+    if (cpu.amx)
+        usable[n_usable++] = kernels_amx();
     if (cpu.avxvnni)
         usable[n_usable++] = &kernels_avxvnni;
     if (cpu.avx512vnni)

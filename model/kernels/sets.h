@@ -10,6 +10,9 @@ extern const struct kernels kernels_avx2;
 extern const struct kernels kernels_avxvnni512vl;
 extern const struct kernels kernels_avxvnni;
 extern const struct kernels kernels_avx512vnni;
+/* avx512vnni's, but for the product of many rows. Call once. */
+const struct kernels *kernels_amxplain(void);
+const struct kernels *kernels_amx(void);
 #elif defined(__aarch64__)
 extern const struct kernels kernels_neondot;
 extern const struct kernels kernels_neoni8mm;

@@ -30,8 +30,8 @@ REQUESTS = [
 def kernel_sets():
     with open("/proc/cpuinfo") as f:
         flags = next((line.split() for line in f if line.startswith(("flags", "Features"))), [])
-    sets = {"avx2": "avx2", "avxvnni512vl": "avx512_vnni", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni",
-            "neondot": "asimddp", "neoni8mm": "i8mm"}
+    sets = {"avx2": "avx2", "avxvnni512vl": "avx512_vnni", "avxvnni": "avx_vnni", "amx": "amx_int8",
+            "avx512vnni": "avx512_vnni", "neondot": "asimddp", "neoni8mm": "i8mm"}
     return ["generic"] + [name for name, flag in sets.items() if flag in flags]
 
 

@@ -33,7 +33,7 @@ count()
 objects=$out/status.o
 compile config/status.c || exit 1
 for source in model/kernels/*.c; do
-    case $source in */avx*) continue ;; esac
+    case $source in */a[vm]x*) continue ;; esac
     compile "$source" || exit 1
     objects="$objects $out/$(basename "$source" .c).o"
 done

@@ -43,6 +43,7 @@ START_TEST(norm_is_equal_and_right)
         }
         FOR_EACH_SET(k)
         {
+            memset(y.p, GUARD_BYTE, n * 4); /* not what the set before left there */
             k->rms_norm(x.p, g.p, 1e-5f, y.p, n);
             same_bits("rms_norm", k, y.p, want, n * 4, n);
             guarded_check(&y);
@@ -135,6 +136,9 @@ START_TEST(quantize_is_equal_and_within_half_a_step)
                 check_group(t + g * group, want + g * group, ws[g], wc[g], group);
             FOR_EACH_SET(k)
             {
+                memset(q.p, GUARD_BYTE, n);
+                memset(scale, GUARD_BYTE, sizeof(scale));
+                memset(comp, GUARD_BYTE, sizeof(comp));
                 memcpy(y, x, sizeof(y));
                 k->quantize(y, n, shapes[s].block, group, q.p, scale, comp);
                 same_bits("quantize", k, q.p, want, n, n);
@@ -187,6 +191,7 @@ START_TEST(silu_is_equal_and_right)
         }
         FOR_EACH_SET(k)
         {
+            memset(y.p, GUARD_BYTE, n * 4);
             k->silu_mul(g, u, y.p, n);
             same_bits("silu_mul", k, y.p, want, n * 4, n);
             guarded_check(&y);
@@ -279,6 +284,7 @@ START_TEST(exp_sum_is_equal_and_right)
         ck_assert_double_le(fabs(right_sum - sum), 1e-4 * right_sum);
         FOR_EACH_SET(k)
         {
+            memset(y.p, GUARD_BYTE, n * 4);
             float s = k->exp_sum(x, max, t, y.p, n);
             same_bits("exp_sum", k, y.p, want, n * 4, n);
             same_bits("exp_sum's sum", k, &s, &sum, 4, n);

@@ -174,6 +174,7 @@ static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum ki
         struct guarded packed = pack(&p, &set->pack, &w);
         struct gemm_out to = {.out = i ? z.p : y.p, .ld = n};
 
+        memset(to.out, 0xFF, rows * n * 4); /* not what the set before left there */
         set->gemm_i8(&w, &p.a, rows, 0, panels_of(&s), &to);
         if (!i)
             check_right(&p, y.p);
@@ -220,6 +221,18 @@ START_TEST(every_group_size)
 }
 END_TEST
 
+/* Where sets go from one tile of rows to several. */
+START_TEST(many_rows)
+{
+    const size_t rows[] = {8, 15, 16, 17, 31, 32, 33, 48, 65, 70};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (size_t group = 32; group <= 128; group += group < 64 ? 32 : 64) {
+            check_problem(40, 2 * group, group, rows[i], RANDOM);
+            check_problem(33, group, group, rows[i], EXTREMES);
+        }
+}
+END_TEST
+
 /* A row of the longest group allowed: -128 x -127 all along is just inside 31 bits. */
 START_TEST(the_longest_group_does_not_overflow)
 {
@@ -248,8 +261,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {every_set_equals_generic, every_group_size,
-                                  the_longest_group_does_not_overflow, zero_rows_write_nothing,
+    const TTest *const tests[] = {every_set_equals_generic,
+                                  every_group_size,
+                                  many_rows,
+                                  the_longest_group_does_not_overflow,
+                                  zero_rows_write_nothing,
                                   NULL};
     return suite_run("products", tests, 300);
 }

@@ -12,7 +12,7 @@ trap 'rm -f "$out"' EXIT
 set -- $(pkg-config --cflags libmicrohttpd libuv jansson libpcre2-8) -idirafter /usr/include
 for source in config/*.c api/*.c model/*.c model/*/*.c server/*.c tools/*.c; do
     case $source in
-    model/kernels/avx*) continue ;;
+    model/kernels/a[vm]x*) continue ;;
     *neondot.c) march=armv8.2-a+dotprod ;;
     *neoni8mm.c) march=armv8.2-a+dotprod+i8mm ;;
     *) march=armv8-a ;;

@@ -63,6 +63,7 @@ def kernel_sets():
         "avxvnni512vl": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
         "avxvnni": ["avx2", "fma", "f16c", "avx_vnni"],
         "avx512vnni": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
+        "amx": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "amx_tile", "amx_int8"],
         "neondot": ["asimddp"],
         "neoni8mm": ["asimddp", "i8mm"],
     }
