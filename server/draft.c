@@ -7,6 +7,7 @@
 #define LEAST_SLOTS 1024u
 #define MOST_SLOTS 65536u
 #define SMOOTH (1.0 / 8)
+#define WORTH 1.1 /* times as many tokens a second, else they are not run: times are measured */
 
 void draft_init(struct draft *draft)
 {
@@ -133,7 +134,7 @@ static struct draft_offer *likeliest(struct draft_offer *offers, size_t n_offers
 static void fill(struct draft_offer *offers, size_t n_offers, uint32_t n_decoding, uint32_t rows,
                  const struct pace *pace, uint32_t *ret_n)
 {
-    double tokens = n_decoding, best = tokens / pace_plain_us(pace, n_decoding), chance = 0;
+    double tokens = n_decoding, best = WORTH * tokens / pace_plain_us(pace, n_decoding), chance = 0;
     struct draft_offer *offer;
 
     *ret_n = 0;

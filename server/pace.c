@@ -5,7 +5,7 @@
 #define US_PER_MS 1e3
 /* Both leave room for steps that take a little longer than expected. */
 #define OF_TARGET 0.9
-#define STRETCH 1.8      /* without a target: times a plain step, to stay under twice */
+#define STRETCH 1.6      /* without a target: times a plain step, to stay under twice */
 #define SMOOTH (1.0 / 8) /* weight of a new plain step, */
 #define FAR 1.25         /* which counts as at most so many times off: nearly a median */
 #define FEW 4u           /* of the first so many the least counts: the very first ones are cold */

@@ -1,7 +1,8 @@
 """What a prompt costs those that stream meanwhile: `python3 tests/bench/pause.py octetd --model FILE [more flags]`.
 
 Sixteen streams decode; then, again and again, a new prompt of 128 tokens comes. For each: the longest gap between two
-tokens that a stream saw while it was computed, against the usual gap, and the time to its own first token."""
+pieces of text that a stream saw while it was computed, against that stream's usual gap, and the time to its own first
+token."""
 import argparse
 import json
 import os
@@ -21,8 +22,8 @@ import wire
 class Stream:
     """A streamed request; notes when each token came. Never reads more than what is there."""
 
-    def __init__(self, port, ids, max_tokens, selector):
-        body = {"prompt": ids, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
+    def __init__(self, port, prompt, max_tokens, selector):
+        body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
         self.client = wire.Client(port)
         self.times, self.ended, self.rest, self.selector = [], False, b"", selector
         self.sent = time.perf_counter()
@@ -68,17 +69,18 @@ def start(command):
 
 
 def one_round(port, streams, prompt, selector):
-    """Ten usual steps, then the prompt; (usual gap, longest gap, first token)."""
-    settled = len(streams[0].times) + 20
+    """Usual steps, then the prompt; of the stream that it cost most: (usual gap, longest gap, first token)."""
+    settled = [len(s.times) + 20 for s in streams]
     began = time.perf_counter()
-    pump(selector, lambda: len(streams[0].times) >= settled)
-    usual = statistics.median(g for s in streams for g in s.gaps(began, time.perf_counter()))
+    pump(selector, lambda: all(len(s.times) >= n for s, n in zip(streams, settled)))
+    usual = [statistics.median(s.gaps(began, time.perf_counter())) for s in streams]
     new = Stream(port, prompt, 1, selector)
     pump(selector, lambda: new.ended)
-    after = len(streams[0].times) + 2
-    pump(selector, lambda: len(streams[0].times) >= after)
-    worst = max(g for s in streams for g in s.gaps(new.sent, new.times[0] + 2 * usual))
-    return usual, worst, new.times[0] - new.sent
+    after = [len(s.times) + 2 for s in streams]
+    pump(selector, lambda: all(len(s.times) >= n for s, n in zip(streams, after)))
+    worst = [max(s.gaps(new.sent, new.times[0] + u)) for s, u in zip(streams, usual)]
+    most = max(range(len(streams)), key=lambda i: worst[i] / usual[i])
+    return usual[most], worst[most], new.times[0] - new.sent
 
 
 def main():
@@ -92,7 +94,8 @@ def main():
     try:
         rng = random.Random(7)
         selector = selectors.DefaultSelector()
-        streams = [Stream(port, [rng.randrange(100, 400) for _ in range(8)], 4000, selector) for _ in range(args.streams)]
+        streams = [Stream(port, f"Once upon a time, in the year {1900 + i}, there was", 4000, selector)
+                   for i in range(args.streams)]
         pump(selector, lambda: all(len(s.times) > 5 for s in streams))
         rounds = []
         for _ in range(args.rounds):
