@@ -70,10 +70,10 @@ struct gemm_out {
 
 /* One key/value block as the INT8 cache stores it. */
 struct kv_block_i8 {
-    const uint8_t *k;    /* [KV_BLOCK / 16][dk / 4][16][4]: k + 128 */
-    const int8_t *v;     /* [KV_BLOCK / 4][dv][4] */
-    const float *ks;     /* [KV_BLOCK] scale of a position's key */
-    const float *vs;     /* [KV_BLOCK] of its value */
+    const uint8_t *k; /* [KV_BLOCK / 16][dk / 4][16][4]: k + 128 */
+    const int8_t *v;  /* [KV_BLOCK / 4][dv][4] */
+    const float *ks;  /* [KV_BLOCK] scale of a position's key */
+    const float *vs;  /* [KV_BLOCK] of its value */
 };
 /* The same with float keys and values (f16 or f32). */
 struct kv_block_f {

@@ -15,6 +15,7 @@ enum { SPAN_BLOCKS = 8, SPAN = SPAN_BLOCKS * KV_BLOCK };
 /* Rows of one tile and the heads [kv_begin, kv_end) over spans [begin, end). */
 struct item {
     const struct attn_tile *tile;
+    const struct linear_input *mid; /* where it goes */
     size_t layer, kv_begin, kv_end;
     uint32_t begin, end;
 };
@@ -24,55 +25,9 @@ uint32_t attention_spans(uint32_t n_pos)
     return n_pos / SPAN + (n_pos % SPAN != 0);
 }
 
-/* The last row of a tile sees the most. */
-static uint32_t tile_positions(const struct runner *rn, const struct attn_tile *tile)
+uint32_t attention_positions(const struct runner *rn, const struct attn_tile *tile)
 {
     return rn->rows[tile->first + tile->n_rows - 1].pos + 1;
-}
-
-/* Rows of one tile: as many as fit with all query heads of one key/value head. */
-static uint32_t tile_rows(const struct runner *rn)
-{
-    uint32_t group = rn->w->hp.n_head / rn->w->hp.n_kv;
-    return group < ATTN_QUERIES ? ATTN_QUERIES / group : 1;
-}
-
-/* Few items for the workers: heads apart, and spans apart where the tiles are small. Many: all
- * heads of a small tile in one go, whose blocks lie side by side and so are read as one stream. */
-static void plan_items(struct runner *rn)
-{
-    const struct hparams *hp = &rn->w->hp;
-    uint32_t spans = 1, queries = 0;
-
-    for (size_t i = 0; i < rn->n_tiles; i++) {
-        uint32_t n = attention_spans(tile_positions(rn, &rn->tiles[i]));
-        uint32_t q = rn->tiles[i].n_rows * (hp->n_head / hp->n_kv);
-        spans = n > spans ? n : spans;
-        queries = q > queries ? q : queries;
-    }
-    bool few = rn->n_tiles * hp->n_kv < ATTN_FEW_ITEMS * rn->info.threads;
-    bool many = rn->n_tiles >= ATTN_FEW_ITEMS * rn->info.threads;
-    rn->item_heads = many && queries * hp->n_kv <= ATTN_QUERIES ? hp->n_kv : 1;
-    rn->item_spans = few && rn->info.threads > 1 && queries <= SPLIT_QUERIES ? spans : 1;
-}
-
-void attention_plan(struct runner *rn)
-{
-    uint32_t most = tile_rows(rn);
-
-    rn->n_tiles = 0;
-    for (uint32_t r = 0; r < rn->n_rows;) {
-        uint32_t n = 1;
-        while (n < most && r + n < rn->n_rows && rn->rows[r + n].seq == rn->rows[r].seq)
-            n++;
-        rn->tiles[rn->n_tiles++] = (struct attn_tile){r, n};
-        r += n;
-    }
-    plan_items(rn);
-    for (size_t i = 0; i < rn->w->hp.n_layer; i++)
-        atomic_store_explicit(&rn->next_item[i], 0, memory_order_relaxed);
-    for (size_t i = 0; rn->item_spans > 1 && i < rn->n_tiles * rn->w->hp.n_kv; i++)
-        atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }
 
 static void set_query(const struct runner *rn, struct attn_scratch *s, size_t i, size_t r,
@@ -101,7 +56,7 @@ static void fetch_ahead(const struct runner *rn, const struct item *it, size_t h
     uint32_t to = b + (uint32_t)(at / heads);
 
     if (to >= end) {
-        if (it->end > 1 || tile < rn->tiles + rn->info.threads)
+        if (rn->by_rows || it->end > 1 || tile < rn->tiles + rn->info.threads)
             return;
         tile -= rn->info.threads; /* tiles are taken last first */
         to = 0;
@@ -117,7 +72,7 @@ static void run_span(const struct runner *rn, struct attn_scratch *s, size_t eac
                      const struct item *it, uint32_t span)
 {
     const uint32_t seq = rn->rows[it->tile->first].seq;
-    uint32_t last = (tile_positions(rn, it->tile) + KV_BLOCK - 1) / KV_BLOCK;
+    uint32_t last = (attention_positions(rn, it->tile) + KV_BLOCK - 1) / KV_BLOCK;
     uint32_t b = span * SPAN_BLOCKS, end = b + SPAN_BLOCKS < last ? b + SPAN_BLOCKS : last;
 
     for (size_t i = 0; i < each * (it->kv_end - it->kv_begin); i++) {
@@ -141,21 +96,21 @@ static void run_span(const struct runner *rn, struct attn_scratch *s, size_t eac
 
 /* All positions were seen: o / l is what attention gives for this head, on its way into o's
  * product. */
-static void finish_query(struct runner *rn, const struct attn_query *q, size_t layer, size_t r,
-                         size_t head)
+static void finish_query(struct runner *rn, const struct attn_query *q, const struct item *it,
+                         size_t r, size_t head)
 {
-    const struct linear *l = &rn->w->layers[layer].o;
+    const struct linear *l = &rn->w->layers[it->layer].o;
     const size_t d = rn->w->hp.head_dim;
     float inv = 1.0f / q->l, t[HEAD_MAX];
-    bool whole = attention_quantizes(rn, layer);
-    float *out = !whole                     ? rn->att + r * l->desc.k + head * d
-                 : l->desc.act == ACT_FLOAT ? rn->mid.x + r * l->desc.k + head * d
-                                            : t;
+    bool whole = attention_quantizes(rn, it->layer);
+    float *out = rn->att + r * rn->widest + head * d;
 
+    if (whole)
+        out = l->desc.act == ACT_FLOAT ? linear_stage(l, it->mid, t, r, head * d) : t;
     for (size_t c = 0; c < d; c++)
         out[c] = q->o[c] * inv;
     if (whole)
-        linear_quantize(l, rn->kernels, out, &rn->mid, r, head * d, d);
+        linear_quantize(l, rn->kernels, out, it->mid, r, head * d, d);
 }
 
 bool attention_quantizes(const struct runner *rn, size_t layer)
@@ -190,7 +145,7 @@ static bool split_span(struct runner *rn, struct attn_scratch *s, size_t n, cons
         rn->item_spans)
         return false;
     atomic_store_explicit(&rn->spans_done[at], 0, memory_order_relaxed); /* for the next layer */
-    for (uint32_t span = 0; span < attention_spans(tile_positions(rn, it->tile)); span++) {
+    for (uint32_t span = 0; span < attention_spans(attention_positions(rn, it->tile)); span++) {
         memcpy(s->query, q + span * SPLIT_QUERIES, n * sizeof(*q));
         merge_span(rn, s, n, span == 0);
     }
@@ -223,7 +178,7 @@ static void attend_heads(struct runner *rn, struct attn_scratch *s, const struct
     }
     for (size_t i = 0; i < n; i++) {
         size_t head = (it->kv_begin + i / each) * group + h0 + i % heads;
-        finish_query(rn, &done[i], it->layer, first + i % each / heads, head);
+        finish_query(rn, &done[i], it, first + i % each / heads, head);
     }
 }
 
@@ -236,10 +191,11 @@ static void attend(struct runner *rn, struct attn_scratch *s, const struct item 
         attend_heads(rn, s, it, h0, group - h0 < ATTN_QUERIES ? group - h0 : ATTN_QUERIES);
 }
 
-static struct item item_at(const struct runner *rn, size_t layer, size_t i)
+static struct item item_at(const struct runner *rn, size_t layer, const struct linear_input *mid,
+                           size_t i)
 {
     const size_t units = rn->w->hp.n_kv / rn->item_heads;
-    struct item it = {.layer = layer};
+    struct item it = {.layer = layer, .mid = mid};
 
     if (rn->item_spans > 1) {
         it.begin = (uint32_t)(i % rn->item_spans);
@@ -248,22 +204,31 @@ static struct item item_at(const struct runner *rn, size_t layer, size_t i)
     it.tile = &rn->tiles[i / units];
     it.kv_begin = i % units * rn->item_heads;
     it.kv_end = it.kv_begin + rn->item_heads;
-    it.end = rn->item_spans > 1 ? it.begin + 1 : attention_spans(tile_positions(rn, it.tile));
+    it.end = rn->item_spans > 1 ? it.begin + 1 : attention_spans(attention_positions(rn, it.tile));
     return it;
 }
 
-void attention_layer(struct runner *rn, size_t layer, unsigned worker)
+void attention_layer(struct runner *rn, size_t layer, const struct linear_input *mid,
+                     unsigned worker)
 {
     const size_t units = rn->w->hp.n_kv / rn->item_heads;
     const size_t n_items = rn->n_tiles * units * rn->item_spans;
+    struct attn_scratch *scratch = rn->workers[worker].attn;
 
+    if (rn->by_rows) {
+        for (size_t i = rn->tile_cut[worker] * units; i < rn->tile_cut[worker + 1] * units; i++) {
+            struct item it = item_at(rn, layer, mid, i);
+            attend(rn, scratch, &it);
+        }
+        return;
+    }
     /* Items differ in cost (later rows see more), so workers take the next one; the order changes
      * no result. */
     for (;;) {
         size_t i = atomic_fetch_add_explicit(&rn->next_item[layer], 1, memory_order_relaxed);
         if (i >= n_items)
             return;
-        struct item it = item_at(rn, layer, n_items - 1 - i); /* the longest first */
-        attend(rn, rn->workers[worker].attn, &it);
+        struct item it = item_at(rn, layer, mid, n_items - 1 - i); /* the longest first */
+        attend(rn, scratch, &it);
     }
 }

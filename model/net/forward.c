@@ -14,28 +14,49 @@ enum { FFN_ROWS = BLOCK_FLOATS / (2 * FFN_UNIT) };
 
 struct part {
     unsigned worker, n_workers;
-    size_t begin, end; /* rows this worker prepares: its share, or all of them if it works alone */
-    bool alone;
-    struct linear_input in, mid; /* what it prepares: the shared rows, or its own copies */
-    float *row;                  /* [widest input] of its own */
+    struct share share;          /* of the products */
+    size_t begin, end;           /* rows this worker prepares */
+    bool own;                    /* what it prepares, it alone reads */
+    struct linear_input in, mid; /* what it prepares: the shared rows, or its own */
+    struct linear_input made; /* where whoever made a head or unit leaves it for the next product */
+    float *row;               /* [widest input] of its own */
     struct profile *profile;
 };
+
+/* Rows from `base` on in a region of their own: layers differ in width, so that with one stride for
+ * all a worker would write where another, at another layer, still reads. */
+static struct linear_input region(const struct runner *rn, const struct linear_input *all,
+                                  size_t base)
+{
+    const size_t at = base * rn->widest, group = base * (rn->widest / 32 + 1);
+
+    return (struct linear_input){
+        .x = all->x + at,
+        .q = {.q = all->q.q + at, .scale = all->q.scale + group, .comp = all->q.comp + group},
+        .base = base};
+}
 
 static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_workers)
 {
     struct worker *own = &rn->workers[worker];
     struct part p = {.worker = worker,
                      .n_workers = n_workers,
+                     .share = plan_share(rn, worker),
                      .in = rn->in,
                      .mid = rn->mid,
+                     .made = rn->mid,
                      .row = own->row,
                      .profile = &own->profile};
 
-    pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
-    p.alone = rn->n_rows <= ALONE_ROWS && n_workers > 1;
-    if (p.alone) {
-        p.begin = 0;
-        p.end = rn->n_rows;
+    p.begin = p.share.begin;
+    p.end = p.share.end;
+    p.own = rn->by_rows || rn->n_rows <= ALONE_ROWS || n_workers == 1;
+    if (rn->by_rows) {
+        p.in = region(rn, &rn->in, p.begin);
+        p.made = p.mid = region(rn, &rn->mid, p.begin);
+    } else if (!p.own) {
+        pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
+    } else if (n_workers > 1) {
         p.in = own->in;
         p.mid = own->mid;
     }
@@ -53,7 +74,14 @@ static void barrier(const struct runner *rn, const struct part *p)
 static void rows_barrier(const struct runner *rn, const struct part *p, enum runner_part part)
 {
     profile_mark(p->profile, part);
-    if (!p->alone)
+    if (!p->own)
+        barrier(rn, p);
+}
+
+/* Columns were made by shares: wait for the others' before a row is read whole. */
+static void columns_barrier(const struct runner *rn, const struct part *p)
+{
+    if (p->share.n_cols > 1)
         barrier(rn, p);
 }
 
@@ -85,15 +113,16 @@ static void norm_rows(const struct runner *rn, const struct part *p, const float
     rows_barrier(rn, p, PART_PREPARE);
 }
 
-/* This worker's columns of out = in l, for n rows. */
+/* This worker's share of out = in l. */
 static void product(const struct runner *rn, const struct part *p, const struct linear *l,
-                    const struct linear_input *in, size_t n, const struct gemm_out *out,
+                    const struct linear_input *in, const struct gemm_out *out,
                     enum runner_part part)
 {
-    linear_run(l, rn->kernels, in, n, out, p->worker, p->n_workers);
+    linear_run(l, rn->kernels, in, &p->share, out);
     profile_mark(p->profile, part);
     profile_macs(p->profile, part,
-                 (double)n * (double)l->desc.n * (double)l->desc.k / p->n_workers);
+                 (double)(p->share.end - p->share.begin) * (double)l->desc.n * (double)l->desc.k /
+                     p->share.n_cols);
 }
 
 /* x[r] = embedding of row r's token. A rotated embedding is turned back: the transform is its own
@@ -102,9 +131,10 @@ static void embed(const struct runner *rn, const struct part *p)
 {
     const struct linear *e = &rn->w->embed;
     const size_t d = rn->w->hp.d_model, n_rot = rn->w->hp.n_rot;
-    size_t begin, end;
+    size_t begin = p->share.begin, end = p->share.end;
 
-    pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
+    if (!rn->by_rows)
+        pool_share(rn->n_rows, p->worker, p->n_workers, &begin, &end);
     for (size_t r = begin; r < end; r++) {
         linear_get_row(e, (size_t)rn->rows[r].token, p->row); /* of the padded width */
         rn->kernels->hadamard(p->row, d, e->desc.block_in);
@@ -123,10 +153,10 @@ static const struct linear_input *attended(const struct runner *rn, const struct
     const size_t n = (size_t)rn->w->hp.n_head * rn->w->hp.head_dim;
 
     if (attention_quantizes(rn, layer))
-        return &rn->mid;
+        return &p->made;
     for (size_t r = p->begin; r < p->end; r++) {
         float *x = linear_stage(o, &p->mid, p->row, r, 0);
-        memcpy(x, rn->att + r * o->desc.k, n * sizeof(float));
+        memcpy(x, rn->att + r * rn->widest, n * sizeof(float));
         finish_row(rn, o, x, &p->mid, r, n);
     }
     rows_barrier(rn, p, PART_PREPARE);
@@ -140,53 +170,53 @@ static void attention_block(struct runner *rn, const struct part *p, size_t i)
     const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
 
     norm_rows(rn, p, l->attn_norm, &l->qkv);
-    heads_layer(rn, i, &p->in, p->worker, p->n_workers);
-    barrier(rn, p);
-    attention_layer(rn, i, p->worker);
+    heads_layer(rn, i, &p->in, &p->share, p->worker);
+    barrier(rn, p); /* a row reads the keys and values of those before it, whoever made them */
+    attention_layer(rn, i, &p->made, p->worker);
     profile_mark(p->profile, PART_ATTENTION);
-    barrier(rn, p);
-    product(rn, p, &l->o, attended(rn, p, i), rn->n_rows, &to_x, PART_O);
-    barrier(rn, p);
+    columns_barrier(rn, p);
+    product(rn, p, &l->o, attended(rn, p, i), &to_x, PART_O);
+    columns_barrier(rn, p);
 }
 
 /* Can whoever makes a unit of gate and up go on to the input of down? Not if its groups reach
  * further, nor if the units divide badly among the workers. */
 static bool ffn_by_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
-    const size_t n = rn->w->hp.d_ff / rn->w->ffn_unit, each = (n + p->n_workers - 1) / p->n_workers;
+    const size_t n = rn->w->hp.d_ff / rn->w->ffn_unit, w = p->share.n_cols, each = (n + w - 1) / w;
 
     return rn->w->ffn_unit == FFN_UNIT && linear_part_is_apart(&l->down, FFN_UNIT) &&
-           each * p->n_workers * 10 <= n * 11;
+           each * w * 10 <= n * 11;
 }
 
-/* mid = silu(gate(in)) * up(in), quantized: this worker's units, all rows. */
+/* mid = silu(gate(in)) * up(in), quantized: this worker's units and rows. */
 static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
     _Alignas(64) float gu[BLOCK_FLOATS];
     size_t begin, end;
 
-    pool_share(rn->w->hp.d_ff / FFN_UNIT, p->worker, p->n_workers, &begin, &end);
+    pool_share(rn->w->hp.d_ff / FFN_UNIT, p->share.col, p->share.n_cols, &begin, &end);
     for (size_t u = begin; u < end; u++)
-        for (size_t r0 = 0; r0 < rn->n_rows; r0 += FFN_ROWS) {
+        for (size_t r0 = p->share.begin; r0 < p->share.end; r0 += FFN_ROWS) {
             struct linear_block b = {.r0 = r0,
-                                     .rows =
-                                         rn->n_rows - r0 < FFN_ROWS ? rn->n_rows - r0 : FFN_ROWS,
+                                     .rows = p->share.end - r0 < FFN_ROWS ? p->share.end - r0
+                                                                          : FFN_ROWS,
                                      .n0 = u * 2 * FFN_UNIT,
                                      .n = 2 * FFN_UNIT};
             linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, gu);
             profile_mark(p->profile, PART_GATE_UP);
             for (size_t i = 0; i < b.rows; i++) {
-                float *x = linear_stage(&l->down, &rn->mid, p->row, r0 + i, u * FFN_UNIT);
+                float *x = linear_stage(&l->down, &p->made, p->row, r0 + i, u * FFN_UNIT);
                 const float *gate = gu + i * 2 * FFN_UNIT;
                 rn->kernels->silu_mul(gate, gate + FFN_UNIT, x, FFN_UNIT);
-                linear_quantize(&l->down, rn->kernels, x, &rn->mid, r0 + i, u * FFN_UNIT, FFN_UNIT);
+                linear_quantize(&l->down, rn->kernels, x, &p->made, r0 + i, u * FFN_UNIT, FFN_UNIT);
             }
             profile_mark(p->profile, PART_ACTIVATE);
         }
     profile_macs(p->profile, PART_GATE_UP,
-                 (double)rn->n_rows * (double)((end - begin) * 2 * FFN_UNIT) *
+                 (double)(p->share.end - p->share.begin) * (double)((end - begin) * 2 * FFN_UNIT) *
                      (double)l->gate_up.desc.k);
-    barrier(rn, p);
+    columns_barrier(rn, p);
 }
 
 /* The same for rows that are quantized as a whole. */
@@ -196,8 +226,8 @@ static const struct linear_input *ffn_rows(const struct runner *rn, const struct
     const size_t ff = rn->w->hp.d_ff, unit = rn->w->ffn_unit;
     const struct gemm_out to_gu = {.out = rn->gu, .ld = 2 * ff};
 
-    product(rn, p, &l->gate_up, &p->in, rn->n_rows, &to_gu, PART_GATE_UP);
-    barrier(rn, p);
+    product(rn, p, &l->gate_up, &p->in, &to_gu, PART_GATE_UP);
+    columns_barrier(rn, p);
     for (size_t r = p->begin; r < p->end; r++) {
         float *x = linear_stage(&l->down, &p->mid, p->row, r, 0);
         const float *gate = rn->gu + r * 2 * ff;
@@ -214,28 +244,36 @@ static void ffn_block(const struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
     const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
-    const struct linear_input *mid = &rn->mid;
+    const struct linear_input *mid = &p->made;
 
     norm_rows(rn, p, l->ffn_norm, &l->gate_up);
     if (ffn_by_units(rn, p, l))
         ffn_units(rn, p, l);
     else
         mid = ffn_rows(rn, p, l);
-    product(rn, p, &l->down, mid, rn->n_rows, &to_x, PART_DOWN);
-    barrier(rn, p);
+    product(rn, p, &l->down, mid, &to_x, PART_DOWN);
+    columns_barrier(rn, p);
 }
 
-/* logits = head(norm(x)) for the rows that want them, moved together first. */
+/* logits = head(norm(x)) for the rows that want them, moved together first; by columns, however the
+ * step was divided. */
 static void head_block(const struct runner *rn, const struct part *p)
 {
     const struct linear *head = weights_head(rn->w);
     const struct gemm_out to = {.out = rn->logits, .ld = head->desc.n};
+    struct part by_columns = *p;
 
+    by_columns.share = (struct share){0, rn->n_logits, p->worker, p->n_workers};
+    by_columns.own = p->own && !rn->by_rows;
+    if (rn->by_rows) {
+        barrier(rn, p); /* others still read the rows that are overwritten now */
+        by_columns.in = rn->in;
+    }
     for (size_t r = p->begin; r < p->end; r++)
         if (rn->logit_slot[r] != UINT32_MAX)
-            norm_row(rn, p, rn->w->output_norm, head, r, rn->logit_slot[r]);
-    rows_barrier(rn, p, PART_PREPARE);
-    product(rn, p, head, &p->in, rn->n_logits, &to, PART_HEAD);
+            norm_row(rn, &by_columns, rn->w->output_norm, head, r, rn->logit_slot[r]);
+    rows_barrier(rn, &by_columns, PART_PREPARE);
+    product(rn, &by_columns, head, &by_columns.in, &to, PART_HEAD);
 }
 
 void forward_step(void *runner, unsigned worker, unsigned n_workers)
@@ -244,7 +282,7 @@ void forward_step(void *runner, unsigned worker, unsigned n_workers)
     const struct part p = part_of(rn, worker, n_workers);
 
     embed(rn, &p);
-    barrier(rn, &p);
+    columns_barrier(rn, &p);
     for (size_t i = 0; i < rn->w->hp.n_layer; i++) {
         attention_block(rn, &p, i);
         ffn_block(rn, &p, i);

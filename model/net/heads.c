@@ -52,7 +52,7 @@ static void finish_head(const struct runner *rn, size_t layer, size_t u, size_t 
 }
 
 void heads_layer(const struct runner *rn, size_t layer, const struct linear_input *in,
-                 unsigned worker, unsigned n_workers)
+                 const struct share *share, unsigned worker)
 {
     _Alignas(64) float x[BLOCK_FLOATS];
     const struct hparams *hp = &rn->w->hp;
@@ -61,11 +61,11 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
     struct profile *profile = &rn->workers[worker].profile;
     size_t begin, end;
 
-    pool_share((size_t)hp->n_head + 2 * hp->n_kv, worker, n_workers, &begin, &end);
+    pool_share((size_t)hp->n_head + 2 * hp->n_kv, share->col, share->n_cols, &begin, &end);
     for (size_t u = begin; u < end; u++)
-        for (size_t r0 = 0; r0 < rn->n_rows; r0 += rows) {
+        for (size_t r0 = share->begin; r0 < share->end; r0 += rows) {
             struct linear_block b = {.r0 = r0,
-                                     .rows = rn->n_rows - r0 < rows ? rn->n_rows - r0 : rows,
+                                     .rows = share->end - r0 < rows ? share->end - r0 : rows,
                                      .n0 = u * step,
                                      .n = step};
             linear_run_block(l, rn->kernels, in, &b, x);
@@ -75,5 +75,6 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
             profile_mark(profile, PART_STORE);
         }
     profile_macs(profile, PART_QKV,
-                 (double)rn->n_rows * (double)((end - begin) * step) * (double)l->desc.k);
+                 (double)(share->end - share->begin) * (double)((end - begin) * step) *
+                     (double)l->desc.k);
 }

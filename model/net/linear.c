@@ -137,7 +137,7 @@ void linear_get_row(const struct linear *l, size_t i, float *out)
 float *linear_stage(const struct linear *l, const struct linear_input *in, float *scratch, size_t r,
                     size_t k0)
 {
-    return l->desc.act == ACT_FLOAT ? in->x + r * l->desc.k + k0 : scratch + k0;
+    return l->desc.act == ACT_FLOAT ? in->x + (r - in->base) * l->desc.k + k0 : scratch + k0;
 }
 
 void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
@@ -147,7 +147,7 @@ void linear_quantize(const struct linear *l, const struct kernels *kernels, floa
 
     if (d->act == ACT_FLOAT)
         return;
-    size_t at = r * d->k + k0, group = at / d->group;
+    size_t at = (r - in->base) * d->k + k0, group = at / d->group;
     kernels->quantize(x, n, d->online ? d->block_in : 0, d->group, in->q.q + at,
                       in->q.scale + group, in->q.comp + group);
 }
@@ -157,21 +157,34 @@ bool linear_part_is_apart(const struct linear *l, size_t n)
     return l->desc.act == ACT_FLOAT || n % l->desc.group == 0;
 }
 
-void linear_run(const struct linear *l, const struct kernels *kernels,
-                const struct linear_input *in, size_t rows, const struct gemm_out *out,
-                unsigned worker, unsigned n_workers)
+/* Rows from r0 on. */
+static struct quant_rows rows_from(const struct linear *l, const struct linear_input *in, size_t r0)
 {
+    size_t at = (r0 - in->base) * l->desc.k, group = at / l->desc.group;
+
+    return (struct quant_rows){.q = in->q.q + at,
+                               .scale = in->q.scale + group,
+                               .comp = in->q.comp + group,
+                               .k = l->desc.k,
+                               .group = l->desc.group};
+}
+
+void linear_run(const struct linear *l, const struct kernels *kernels,
+                const struct linear_input *in, const struct share *share,
+                const struct gemm_out *out)
+{
+    const size_t r0 = share->begin, rows = share->end - r0;
+    struct gemm_out to = *out;
     size_t begin, end;
 
-    pool_share(panels_of(l), worker, n_workers, &begin, &end);
+    to.out += r0 * out->ld;
+    pool_share(panels_of(l), share->col, share->n_cols, &begin, &end);
     if (l->desc.w_bits == 32) {
-        kernels->gemm_f32(&l->floats, in->x, rows, begin, end, out);
+        kernels->gemm_f32(&l->floats, in->x + (r0 - in->base) * l->desc.k, rows, begin, end, &to);
         return;
     }
-    struct quant_rows q = in->q;
-    q.k = l->desc.k;
-    q.group = l->desc.group;
-    kernels->gemm_i8(&l->packed, &q, rows, begin, end, out);
+    struct quant_rows q = rows_from(l, in, r0);
+    kernels->gemm_i8(&l->packed, &q, rows, begin, end, &to);
 }
 
 void linear_run_block(const struct linear *l, const struct kernels *kernels,
@@ -185,16 +198,11 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
         struct packed_f32 w = l->floats;
         w.w += panel * PANEL * k;
         w.n = block->n;
-        kernels->gemm_f32(&w, in->x + block->r0 * k, block->rows, 0, n_panels, &to);
+        kernels->gemm_f32(&w, in->x + (block->r0 - in->base) * k, block->rows, 0, n_panels, &to);
         return;
     }
     struct packed_i8 w = l->packed;
-    size_t at = block->r0 * k, group = at / l->desc.group;
-    struct quant_rows q = {.q = in->q.q + at,
-                           .scale = in->q.scale + group,
-                           .comp = in->q.comp + group,
-                           .k = k,
-                           .group = l->desc.group};
+    struct quant_rows q = rows_from(l, in, block->r0);
     w.w += panel * w.panel_bytes;
     w.n = block->n;
     kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, &to);

@@ -60,10 +60,17 @@ void linear_get_row(const struct linear *l, size_t i, float *out);
 
 size_t linear_bytes(const struct linear *l);
 
+/* What a worker runs of a product: rows [begin, end), and of their outputs one of n_cols shares. */
+struct share {
+    size_t begin, end;
+    unsigned col, n_cols;
+};
+
 /* What a product reads: rows quantized, or the floats themselves. */
 struct linear_input {
     float *x; /* [rows][k], only where l wants floats */
     struct quant_rows q;
+    size_t base; /* the row of the step that is the first here */
 };
 /* Where inputs from k0 on of row r are to be put as floats: their place in the row, or scratch [k]
  * on their way to linear_quantize. */
@@ -75,10 +82,10 @@ void linear_quantize(const struct linear *l, const struct kernels *kernels, floa
                      const struct linear_input *in, size_t r, size_t k0, size_t n);
 /* Are n inputs at a multiple of n whole groups? Floats: yes. */
 bool linear_part_is_apart(const struct linear *l, size_t n);
-/* This worker's share of the outputs, for all rows. out as in kernels.h. */
+/* Rows [begin, end), one of n_cols shares of the outputs. out as in kernels.h, of row 0. */
 void linear_run(const struct linear *l, const struct kernels *kernels,
-                const struct linear_input *in, size_t rows, const struct gemm_out *out,
-                unsigned worker, unsigned n_workers);
+                const struct linear_input *in, const struct share *share,
+                const struct gemm_out *out);
 /* Rows [r0, r0 + rows) and whole panels from output n0 on, n of them: out[row - r0][output - n0]. */
 struct linear_block {
     size_t r0, rows, n0, n;

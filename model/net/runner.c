@@ -178,7 +178,7 @@ int runner_step(struct runner *rn, const struct batch_row *rows, size_t n_rows)
     rn->n_logits = n_logits;
     if (n_rows == 0)
         return ST_OK;
-    attention_plan(rn);
+    plan_step(rn);
     pool_run(rn->pool, forward_step, rn);
     return ST_OK;
 }

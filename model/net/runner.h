@@ -29,6 +29,9 @@ enum { ATTN_FEW_ITEMS = 4, SPLIT_QUERIES = 16 };
 /* Floats of a product's block that its maker goes on with while the first cache holds them. */
 enum { BLOCK_FLOATS = 6144 };
 
+/* So many rows a worker are enough for it to have rows of its own. */
+enum { ROWS_EACH = 48 };
+
 /* Rows of one sequence that attend together. */
 struct attn_tile {
     uint32_t first, n_rows;
@@ -65,19 +68,22 @@ struct runner {
     size_t n_rows;
     uint32_t *logit_slot; /* [max_rows]: which logits row, or UINT32_MAX */
     size_t n_logits;
-    float *x;                /* [rows][d_model] the residual stream */
-    size_t query_step;       /* from one query to the next, in numbers */
-    int8_t *q8;              /* [rows][n_head][query_step] queries as integers: kernels.h */
-    float *q_scale;          /* [rows][n_head] */
-    int32_t *q_comp;         /* [rows][n_head] */
-    float *qf;               /* [rows][n_head][query_step] or as floats */
-    float *gu;               /* [rows][gate d_ff, up d_ff] */
-    float *cosv, *sinv;      /* [rows][n_rot] */
-    float *logits;           /* [max_logits][n_vocab] */
-    float *att;              /* [rows][o's input] heads that can't be quantized one by one */
-    struct linear_input in;  /* what the first product of a block reads */
-    struct linear_input mid; /* what its second one reads */
-    struct worker *workers;  /* [threads] */
+    float *x;                   /* [rows][d_model] the residual stream */
+    size_t query_step;          /* from one query to the next, in numbers */
+    int8_t *q8;                 /* [rows][n_head][query_step] queries as integers: kernels.h */
+    float *q_scale;             /* [rows][n_head] */
+    int32_t *q_comp;            /* [rows][n_head] */
+    float *qf;                  /* [rows][n_head][query_step] or as floats */
+    float *gu;                  /* [rows][gate d_ff, up d_ff] */
+    float *cosv, *sinv;         /* [rows][n_rot] */
+    float *logits;              /* [max_logits][n_vocab] */
+    size_t widest;              /* input of any layer */
+    float *att;                 /* [rows][widest] heads that can't be quantized one by one */
+    struct linear_input in;     /* what the first product of a block reads */
+    struct linear_input mid;    /* what its second one reads */
+    struct worker *workers;     /* [threads] */
+    bool by_rows;               /* each worker has rows [row_cut[w], row_cut[w + 1]) of its own */
+    size_t *row_cut, *tile_cut; /* [threads + 1] */
     struct attn_tile *tiles;
     size_t n_tiles;
     size_t item_heads;              /* key/value heads of one attention item */
@@ -99,15 +105,20 @@ void scratch_close(struct runner *rn);
 
 /* forward.c: one worker's part of a step. Every worker calls it at once (arg: the runner). */
 void forward_step(void *runner, unsigned worker, unsigned n_workers);
-/* attention.c: cut the step's rows into tiles; then one worker's share of a layer's attention:
- * queries → att, or mid if attention_quantizes. */
-void attention_plan(struct runner *rn);
-void attention_layer(struct runner *rn, size_t layer, unsigned worker);
+/* plan.c: divide the step's rows among the workers and cut them into tiles. */
+void plan_step(struct runner *rn);
+struct share plan_share(const struct runner *rn, unsigned worker);
+/* attention.c: one worker's share of a layer's attention: queries → att, or mid if
+ * attention_quantizes. */
+void attention_layer(struct runner *rn, size_t layer, const struct linear_input *mid,
+                     unsigned worker);
 /* A head's result is whole groups of o's input, so that whoever has it can quantize it. */
 bool attention_quantizes(const struct runner *rn, size_t layer);
 uint32_t attention_spans(uint32_t n_pos);
-/* heads.c: this worker's heads of a layer's queries, keys and values, for all rows. */
+/* What the last row of a tile, which sees the most, sees. */
+uint32_t attention_positions(const struct runner *rn, const struct attn_tile *tile);
+/* heads.c: this worker's heads of a layer's queries, keys and values. */
 void heads_layer(const struct runner *rn, size_t layer, const struct linear_input *in,
-                 unsigned worker, unsigned n_workers);
+                 const struct share *share, unsigned worker);
 
 #endif

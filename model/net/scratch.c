@@ -55,6 +55,8 @@ static bool open_rows(struct runner *rn)
     const size_t rows = rn->info.max_rows;
     const size_t queries = rows * hp->n_head;
 
+    rn->widest = widest(rn->w);
+
     rn->logit_slot = buffer(rows, sizeof(*rn->logit_slot));
     rn->x = buffer(rows * hp->d_model, sizeof(float));
     rn->query_step = (hp->head_dim + 15) / 16 * 16;
@@ -62,15 +64,15 @@ static bool open_rows(struct runner *rn)
     rn->q_scale = buffer(queries, sizeof(*rn->q_scale));
     rn->q_comp = buffer(queries, sizeof(*rn->q_comp));
     rn->qf = buffer(queries * rn->query_step, sizeof(float));
-    rn->att = buffer(rows * widest(rn->w), sizeof(float));
+    rn->att = buffer(rows * rn->widest, sizeof(float));
     rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
     rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
     rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));
     return rn->logit_slot && rn->x && rn->q8 && rn->q_scale && rn->q_comp && rn->qf && rn->att &&
            rn->gu && rn->cosv && rn->sinv && rn->logits &&
-           open_input(&rn->in, max_of(rows, rn->info.max_logits), widest(rn->w)) &&
-           open_input(&rn->mid, rows, widest(rn->w));
+           open_input(&rn->in, max_of(rows, rn->info.max_logits), rn->widest) &&
+           open_input(&rn->mid, rows, rn->widest);
 }
 
 static bool open_attention(struct runner *rn)
@@ -81,12 +83,15 @@ static bool open_attention(struct runner *rn)
     rn->max_spans = attention_spans(rn->info.n_ctx);
     if (__builtin_mul_overflow(items * SPLIT_QUERIES, rn->max_spans, &spans))
         return false;
+    rn->row_cut = buffer(rn->info.threads + 1, sizeof(*rn->row_cut));
+    rn->tile_cut = buffer(rn->info.threads + 1, sizeof(*rn->tile_cut));
     rn->tiles = buffer(rn->info.max_rows, sizeof(*rn->tiles));
     rn->next_item = buffer(rn->w->hp.n_layer, sizeof(*rn->next_item));
     rn->spans_done = buffer(items, sizeof(*rn->spans_done));
     rn->span_query = buffer(spans, sizeof(*rn->span_query));
     rn->span_o = buffer(spans, rn->kv.dv * sizeof(float));
-    return rn->tiles && rn->next_item && rn->spans_done && rn->span_query && rn->span_o;
+    return rn->row_cut && rn->tile_cut && rn->tiles && rn->next_item && rn->spans_done &&
+           rn->span_query && rn->span_o;
 }
 
 static bool open_worker(struct runner *rn, struct worker *w)
@@ -94,9 +99,9 @@ static bool open_worker(struct runner *rn, struct worker *w)
     w->attn = buffer(1, sizeof(*w->attn));
     if (w->attn)
         memset(w->attn, 0, sizeof(*w->attn));
-    w->row = buffer(widest(rn->w), sizeof(float));
-    return w->attn && w->row && open_input(&w->in, ALONE_ROWS, widest(rn->w)) &&
-           open_input(&w->mid, ALONE_ROWS, widest(rn->w)) &&
+    w->row = buffer(rn->widest, sizeof(float));
+    return w->attn && w->row && open_input(&w->in, ALONE_ROWS, rn->widest) &&
+           open_input(&w->mid, ALONE_ROWS, rn->widest) &&
            sample_scratch_open(&w->sample, rn->w->hp.n_vocab) == ST_OK;
 }
 
@@ -116,10 +121,10 @@ int scratch_open(struct runner *rn)
 
 void scratch_close(struct runner *rn)
 {
-    void *all[] = {rn->logit_slot, rn->att,        rn->x,          rn->q8,
-                   rn->q_scale,    rn->q_comp,     rn->qf,         rn->gu,
-                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles,
-                   rn->next_item,  rn->spans_done, rn->span_query, rn->span_o};
+    void *all[] = {rn->row_cut,    rn->tile_cut,   rn->logit_slot, rn->att,   rn->x,
+                   rn->q8,         rn->q_scale,    rn->q_comp,     rn->qf,    rn->gu,
+                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles, rn->next_item,
+                   rn->spans_done, rn->span_query, rn->span_o};
 
     for (unsigned i = 0; rn->workers && i < rn->info.threads; i++) {
         struct worker *w = &rn->workers[i];

@@ -132,8 +132,10 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
     struct linear_input in = {.q = {.q = xq, .scale = xs, .comp = comp}};
     linear_quantize(&l, set, x, &in, 0, 0, 128);
     struct gemm_out out = {.out = y, .ld = 37};
-    for (unsigned worker = 0; worker < 3; worker++)
-        linear_run(&l, set, &in, 1, &out, worker, 3);
+    for (unsigned worker = 0; worker < 3; worker++) {
+        struct share share = {0, 1, worker, 3};
+        linear_run(&l, set, &in, &share, &out);
+    }
     for (size_t i = 0; i < 37; i++)
         off += (right[i] - y[i]) * (right[i] - y[i]);
     ck_assert_double_le(off / norm, 4e-4);
@@ -179,8 +181,10 @@ START_TEST(floats_read_back_and_multiply)
     const struct gemm_out out = {.out = y, .ld = N};
     for (size_t s = 0; kernels_at(s); s++) {
         memset(y, 0, sizeof(y));
-        for (unsigned worker = 0; worker < 2; worker++)
-            linear_run(&l, kernels_at(s), &in, ROWS, &out, worker, 2);
+        for (unsigned col = 0; col < 2; col++) {
+            linear_run(&l, kernels_at(s), &in, &(struct share){0, 1, col, 2}, &out);
+            linear_run(&l, kernels_at(s), &in, &(struct share){1, ROWS, col, 2}, &out);
+        }
         for (size_t r = 0; r < ROWS; r++)
             for (size_t i = 0; i < N; i++) {
                 double right = 0;
