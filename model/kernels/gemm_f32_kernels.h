@@ -8,70 +8,88 @@
 
 #include <string.h>
 
-#include "model/kernels/kernels.h"
+#include "model/kernels/float_kernels.h"
 #include "model/kernels/rows.h"
 
 /* Rows of a tile: two accumulators each in three quarters of the registers, its operands in the
  * rest. */
 #define F32_ROWS (V16_REGS * 3 / 8)
 
-/* y[rows][PANEL] (+)= x[rows][k] w[k][PANEL]. rows is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-f32_tile(const float *w, const float *x, size_t k, const size_t rows, const struct gemm_out *y)
+/* y[rows][16 * vecs] (+)= x[rows][k] w[k][16 * vecs]; ldw, ldx: from row to row. */
+struct f32_product {
+    const void *w; /* f16 if half, else f32 */
+    const float *x;
+    size_t ldw, ldx, k;
+    struct gemm_out y;
+};
+
+KERNEL_INLINE v16 f32_load(const void *w, size_t i, const bool half)
 {
-    v16 f[F32_ROWS][2];
+    return half ? v16_load_half((const uint16_t *)w + i) : v16_load((const float *)w + i);
+}
+
+/* rows (up to F32_ROWS), vecs (up to 2) and half are constants where this is inlined. */
+KERNEL_INLINE void f32_tile(const struct f32_product *p, const size_t rows, const size_t vecs,
+                            const bool half)
+{
+    const size_t ldw = p->ldw, ldx = p->ldx, k = p->k;
+    const void *const w = p->w;
+    const float *const x = p->x;
+    v16 f[F32_ROWS][2], b[2];
 
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < 2; j++)
-            f[i][j] = y->add ? v16_load(y->out + i * y->ld + 16 * j) : v16_set1(0.0f);
+        for (size_t j = 0; j < vecs; j++)
+            f[i][j] = p->y.add ? v16_load(p->y.out + i * p->y.ld + 16 * j) : v16_set1(0.0f);
     for (size_t c = 0; c < k; c++) {
-        v16 b0 = v16_load(w + c * PANEL), b1 = v16_load(w + c * PANEL + 16);
+        for (size_t j = 0; j < vecs; j++)
+            b[j] = f32_load(w, c * ldw + 16 * j, half);
         for (size_t i = 0; i < rows; i++) {
-            v16 a = v16_set1(x[i * k + c]);
-            f[i][0] = v16_fma(b0, a, f[i][0]);
-            f[i][1] = v16_fma(b1, a, f[i][1]);
+            v16 a = v16_set1(x[i * ldx + c]);
+            for (size_t j = 0; j < vecs; j++)
+                f[i][j] = v16_fma(b[j], a, f[i][j]);
         }
     }
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < 2; j++)
-            v16_store(y->out + i * y->ld + 16 * j, f[i][j]);
+        for (size_t j = 0; j < vecs; j++)
+            v16_store(p->y.out + i * p->y.ld + 16 * j, f[i][j]);
 }
 
-static void f32_rows(const float *w, const float *x, size_t k, size_t rows,
-                     const struct gemm_out *y)
-{
-    ROWS_TO_12(rows, f32_tile(w, x, k, ROWS <= F32_ROWS ? ROWS : 0, y))
-}
-
-/* The last panel when it is not full: through a buffer, so that the tiles need no masks. */
-static void f32_rows_tail(const float *w, const float *x, size_t k, size_t rows, size_t n,
-                          const struct gemm_out *y)
+/* One tile of a panel. Of the last one, when it is not full, n columns: through a buffer, so that
+ * the tiles need no masks. */
+static void f32_panel(const struct f32_product *p, size_t rows, size_t n)
 {
     float t[F32_ROWS][PANEL];
-    const struct gemm_out to = {.out = t[0], .ld = PANEL, .add = y->add};
+    struct f32_product to = *p;
 
-    memset(t, 0, sizeof(t));
-    for (size_t i = 0; i < rows && y->add; i++)
-        memcpy(t[i], y->out + i * y->ld, n * sizeof(float));
-    f32_rows(w, x, k, rows, &to);
-    for (size_t i = 0; i < rows; i++)
-        memcpy(y->out + i * y->ld, t[i], n * sizeof(float));
+    if (n < PANEL) {
+        memset(t, 0, sizeof(t));
+        for (size_t i = 0; i < rows && p->y.add; i++)
+            memcpy(t[i], p->y.out + i * p->y.ld, n * sizeof(float));
+        to.y.out = t[0];
+        to.y.ld = PANEL;
+    }
+    ROWS_TO_12(rows, f32_tile(&to, ROWS <= F32_ROWS ? ROWS : 0, 2, false))
+    for (size_t i = 0; i < rows && n < PANEL; i++)
+        memcpy(p->y.out + i * p->y.ld, t[i], n * sizeof(float));
 }
 
 static void gemm_f32(const struct packed_f32 *w, const float *x, size_t rows, size_t p0, size_t p1,
                      const struct gemm_out *out)
 {
     /* Tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4. */
-    const size_t tiles = (rows + F32_ROWS - 1) / F32_ROWS, panel = w->k * PANEL;
+    const size_t tiles = (rows + F32_ROWS - 1) / F32_ROWS;
 
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
-            size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r, left = w->n - p * PANEL;
-            const struct gemm_out y = {out->out + r * out->ld + p * PANEL, out->ld, out->add};
-            if (left >= PANEL)
-                f32_rows(w->w + p * panel, x + r * w->k, w->k, n, &y);
-            else
-                f32_rows_tail(w->w + p * panel, x + r * w->k, w->k, n, left, &y);
+            size_t r = rows * t / tiles, n = w->n - p * PANEL;
+            const struct f32_product tile = {
+                .w = w->w + p * w->k * PANEL,
+                .x = x + r * w->k,
+                .ldw = PANEL,
+                .ldx = w->k,
+                .k = w->k,
+                .y = {out->out + r * out->ld + p * PANEL, out->ld, out->add}};
+            f32_panel(&tile, rows * (t + 1) / tiles - r, n < PANEL ? n : PANEL);
         }
 }
 
