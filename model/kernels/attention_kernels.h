@@ -2,8 +2,9 @@
  * float_kernels.h; softmax_kernels.h has the order of its sums).
  *
  * The including set has defined, before this, its integer products:
- *   qk_tile(k, dk, q, n, s)   s[i][t] = comp_i + sum_d (k[t][d] + 128) * q_i[d], n <= ATTN_TILE
- * queries pv_tile(v, dv, u, n, a)   a[i][d] = sum_t u_i[t] * v[t][d]
+ *   qk_tile(k, dk, ahead, q, n, s)   s[i][t] = comp_i + sum_d (k[t][d] + 128) * q_i[d]
+ *   pv_tile(v, dv, ahead, u, n, a)   a[i][d] = sum_t u_i[t] * v[t][d]
+ * for n <= ATTN_TILE queries; what lies `ahead` bytes on may be fetched meanwhile.
  *
  * Both products are integers (design.md section 5): P times V's scales is quantized to u8 per
  * block against the block's own maximum. */
@@ -60,7 +61,9 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         float unit[ATTN_TILE], old[ATTN_TILE];
         size_t seen[ATTN_TILE];
 
-        qk_tile(b->k, dk, q + i, m, dots);
+        /* The first tile fetches for all: the next ones find this block in the first cache. */
+        ptrdiff_t ahead = i == 0 ? b->ahead : 0;
+        qk_tile(b->k, dk, ahead, q + i, m, dots);
         for (size_t t = 0; t < m; t++) {
             seen[t] = block_visible(&q[i + t], pos0);
             if (seen[t])
@@ -68,7 +71,7 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
             else
                 memset(u[t], 0, KV_BLOCK);
         }
-        pv_tile(b->v, dv, (const uint8_t(*)[KV_BLOCK])u, m, acc);
+        pv_tile(b->v, dv, ahead, (const uint8_t(*)[KV_BLOCK])u, m, acc);
         for (size_t t = 0; t < m; t++)
             for (size_t d = 0; seen[t] && d < dv; d += 16) {
                 v16 o = v16_mul(v16_load(q[i + t].o + d), v16_set1(old[t]));

@@ -17,8 +17,10 @@ INLINE __m512i four(const void *p)
     return _mm512_set1_epi32(x);
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, const size_t n,
-                    int32_t (*s)[KV_BLOCK])
+/* Each line of keys and values that is read fetches the one `ahead` of it into the second cache: in
+ * between the products, as many at once as a burst of them would wait for each other. */
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    const size_t n, int32_t (*s)[KV_BLOCK])
 {
     __m512i acc[ATTN_TILE][4];
     for (size_t i = 0; i < n; i++)
@@ -26,8 +28,10 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, con
             acc[i][j] = _mm512_set1_epi32(q[i].comp);
     for (size_t c = 0; c < dk; c += 4) {
         __m512i b[4];
-        for (size_t j = 0; j < 4; j++)
+        for (size_t j = 0; j < 4; j++) {
             b[j] = _mm512_load_si512(k + (j * dk + c) * 16);
+            _mm_prefetch((const char *)k + (j * dk + c) * 16 + ahead, _MM_HINT_T1);
+        }
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(q[i].q8 + c);
             for (size_t j = 0; j < 4; j++)
@@ -39,26 +43,12 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, con
             _mm512_store_si512(s[i] + 16 * j, acc[i][j]);
 }
 
-static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
-                    int32_t (*s)[KV_BLOCK])
-{
-    switch (n) {
-    case 1:
-        qk_rows(k, dk, q, 1, s);
-        break;
-    case 2:
-        qk_rows(k, dk, q, 2, s);
-        break;
-    case 3:
-        qk_rows(k, dk, q, 3, s);
-        break;
-    default:
-        qk_rows(k, dk, q, 4, s);
-    }
-}
+static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    size_t n,
+                    int32_t (*s)[KV_BLOCK]){ROWS_TO_4(n, qk_rows(k, dk, ahead, q, ROWS, s))}
 
-INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                    const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
 {
     __m512i sum[ATTN_TILE][4];
     for (size_t i = 0; i < n; i++)
@@ -66,8 +56,11 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
             sum[i][j] = _mm512_setzero_si512();
     for (size_t t = 0; t < KV_BLOCK; t += 4) {
         __m512i b[4];
-        for (size_t j = 0; j < vecs; j++)
-            b[j] = _mm512_load_si512(v + t * dv + 4 * (d0 + 16 * j));
+        for (size_t j = 0; j < vecs; j++) {
+            const int8_t *at = v + t * dv + 4 * (d0 + 16 * j);
+            b[j] = _mm512_load_si512(at);
+            _mm_prefetch((const char *)at + ahead, _MM_HINT_T1);
+        }
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(u[i] + t);
             for (size_t j = 0; j < vecs; j++)
@@ -79,32 +72,20 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
             _mm512_store_si512(acc[i] + d0 + 16 * j, sum[i][j]);
 }
 
-INLINE void pv_all(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                   int32_t (*acc)[HEAD_MAX])
+INLINE void pv_all(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                   const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     size_t d = 0;
     for (; d + 64 <= dv; d += 64)
-        pv_rows(v, dv, u, n, 4, acc, d);
+        pv_rows(v, dv, ahead, u, n, 4, acc, d);
     for (; d < dv; d += 16)
-        pv_rows(v, dv, u, n, 1, acc, d);
+        pv_rows(v, dv, ahead, u, n, 1, acc, d);
 }
 
-static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
-                    int32_t (*acc)[HEAD_MAX])
+static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    size_t n, int32_t (*acc)[HEAD_MAX])
 {
-    switch (n) {
-    case 1:
-        pv_all(v, dv, u, 1, acc);
-        break;
-    case 2:
-        pv_all(v, dv, u, 2, acc);
-        break;
-    case 3:
-        pv_all(v, dv, u, 3, acc);
-        break;
-    default:
-        pv_all(v, dv, u, 4, acc);
-    }
+    ROWS_TO_4(n, pv_all(v, dv, ahead, u, ROWS, acc))
 }
 
 #include "model/kernels/attention_kernels.h"

@@ -119,15 +119,17 @@ INLINE void pv_all(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], con
         pv_rows(v + 4 * d, dv, u, n, 2, (int32_t(*)[HEAD_MAX])(acc[0] + d));
 }
 
-static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
-                    int32_t (*s)[KV_BLOCK])
+static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    size_t n, int32_t (*s)[KV_BLOCK])
 {
+    (void)ahead;
     ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
 }
 
-static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
-                    int32_t (*acc)[HEAD_MAX])
+static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    size_t n, int32_t (*acc)[HEAD_MAX])
 {
+    (void)ahead;
     ROWS_TO_4(n, pv_all(v, dv, u, ROWS, acc))
 }
 

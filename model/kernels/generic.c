@@ -5,9 +5,10 @@
 
 enum { ATTN_TILE = 4 };
 
-static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, size_t n,
-                    int32_t (*s)[KV_BLOCK])
+static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    size_t n, int32_t (*s)[KV_BLOCK])
 {
+    (void)ahead;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < KV_BLOCK / 16; j++) {
             int32_t *acc = s[i] + 16 * j;
@@ -20,9 +21,10 @@ static void qk_tile(const uint8_t *k, size_t dk, const struct attn_query *q, siz
         }
 }
 
-static void pv_tile(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], size_t n,
-                    int32_t (*acc)[HEAD_MAX])
+static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    size_t n, int32_t (*acc)[HEAD_MAX])
 {
+    (void)ahead;
     for (size_t i = 0; i < n; i++) {
         memset(acc[i], 0, dv * sizeof(acc[i][0]));
         for (size_t t = 0; t < KV_BLOCK; t += 4)

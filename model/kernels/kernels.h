@@ -74,6 +74,7 @@ struct kv_block_i8 {
     const int8_t *v;  /* [KV_BLOCK / 4][dv][4] */
     const float *ks;  /* [KV_BLOCK] scale of a position's key */
     const float *vs;  /* [KV_BLOCK] of its value */
+    ptrdiff_t ahead;  /* bytes from here to a block that will be read soon, 0: none is known */
 };
 /* The same with float keys and values (f16 or f32). */
 struct kv_block_f {

@@ -74,11 +74,11 @@ static void plan_items(struct runner *rn)
         spans = n > spans ? n : spans;
         queries = q > queries ? q : queries;
     }
-    bool few = rn->n_tiles * hp->n_kv < ATTN_FEW_ITEMS * rn->info.threads;
-    bool many = rn->n_tiles >= ATTN_FEW_ITEMS * rn->info.threads;
+    const size_t threads = rn->info.threads, enough = ATTN_FEW_ITEMS * threads;
+    bool few = rn->n_tiles * hp->n_kv < enough && !rn->by_rows && threads > 1;
+    rn->item_spans = few && queries <= ATTN_QUERIES ? spans : 1;
+    bool many = rn->n_tiles * rn->item_spans >= enough;
     rn->item_heads = many && queries * hp->n_kv <= ATTN_QUERIES ? hp->n_kv : 1;
-    rn->item_spans =
-        few && !rn->by_rows && rn->info.threads > 1 && queries <= SPLIT_QUERIES ? spans : 1;
     for (size_t i = 0; rn->item_spans > 1 && i < rn->n_tiles * hp->n_kv; i++)
         atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }

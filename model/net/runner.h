@@ -23,8 +23,8 @@ enum { ALONE_ROWS = 4 };
 enum { ATTN_QUERIES = 48 };
 
 /* A sequence is cut into spans for several workers only where fewer than so many items a worker
- * are there, and a tile has few queries. */
-enum { ATTN_FEW_ITEMS = 4, SPLIT_QUERIES = 16 };
+ * are there. */
+enum { ATTN_FEW_ITEMS = 4 };
 
 /* Floats of a product's block that its maker goes on with while the first cache holds them. */
 enum { BLOCK_FLOATS = 6144 };
@@ -90,7 +90,7 @@ struct runner {
     uint32_t item_spans, max_spans; /* spans a tile is cut into, 1: not at all; most there can be */
     _Atomic size_t *next_item;      /* [n_layer]: attention items handed out so far */
     _Atomic uint32_t *spans_done;   /* [ATTN_FEW_ITEMS * threads] of a tile and head */
-    struct attn_query *span_query;  /* [ATTN_FEW_ITEMS * threads][max_spans][SPLIT_QUERIES] */
+    struct attn_query *span_query;  /* [ATTN_FEW_ITEMS * threads][max_spans][ATTN_QUERIES] */
     float *span_o;                  /* the same, [dv] each */
 };
 

@@ -81,7 +81,7 @@ static bool open_attention(struct runner *rn)
     size_t spans;
 
     rn->max_spans = attention_spans(rn->info.n_ctx);
-    if (__builtin_mul_overflow(items * SPLIT_QUERIES, rn->max_spans, &spans))
+    if (__builtin_mul_overflow(items * ATTN_QUERIES, rn->max_spans, &spans))
         return false;
     rn->row_cut = buffer(rn->info.threads + 1, sizeof(*rn->row_cut));
     rn->tile_cut = buffer(rn->info.threads + 1, sizeof(*rn->tile_cut));

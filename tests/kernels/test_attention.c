@@ -95,7 +95,7 @@ static void run(const struct kernels *k, const struct store *s, struct queries *
 {
     for (uint32_t b = 0; b < BLOCKS; b++) {
         struct kv_block_i8 bi = {s->k + b * KV_BLOCK * s->dk, s->v + b * KV_BLOCK * s->dv,
-                                 s->ks + b * KV_BLOCK, s->vs + b * KV_BLOCK};
+                                 s->ks + b * KV_BLOCK, s->vs + b * KV_BLOCK, 0};
         struct kv_block_f bf = {s->kf + b * KV_BLOCK * s->d, s->vf + b * KV_BLOCK * s->dv, false};
         if (integers)
             k->attn_i8(&bi, qs->q, QUERIES, b * KV_BLOCK, s->dk, s->dv);
