@@ -130,15 +130,17 @@ static void merge_span(const struct runner *rn, struct attn_scratch *s, size_t n
 
 /* A span of a tile and head that other workers attend too; who is last puts the spans together.
  * Returns whether that is us: the totals are complete. */
-static bool split_span(struct runner *rn, struct attn_scratch *s, size_t n, const struct item *it)
+static bool split_span(struct runner *rn, struct attn_scratch *s, size_t each,
+                       const struct item *it)
 {
+    const size_t n = each * (it->kv_end - it->kv_begin);
     size_t at = (size_t)(it->tile - rn->tiles) * rn->w->hp.n_kv + it->kv_begin;
     struct attn_query *q = rn->span_query + (at * rn->max_spans) * ATTN_QUERIES;
     float *o = rn->span_o + (at * rn->max_spans) * ATTN_QUERIES * rn->kv.dv;
 
     for (size_t i = 0; i < n; i++)
         s->query[i].o = o + (it->begin * ATTN_QUERIES + i) * rn->kv.dv;
-    run_span(rn, s, n, it, it->begin);
+    run_span(rn, s, each, it, it->begin);
     memcpy(q + it->begin * ATTN_QUERIES, s->query, n * sizeof(*q));
     if (atomic_fetch_add_explicit(&rn->spans_done[at], 1, memory_order_acq_rel) + 1 <
         rn->item_spans)
@@ -165,7 +167,7 @@ static void attend_heads(struct runner *rn, struct attn_scratch *s, const struct
         set_query(rn, s, i, first + i % each / heads, head);
     }
     if (rn->item_spans > 1) {
-        if (!split_span(rn, s, n, it))
+        if (!split_span(rn, s, each, it))
             return;
     } else {
         for (uint32_t span = it->begin; span < it->end; span++) {
