@@ -192,6 +192,15 @@ static void attend(struct runner *rn, struct attn_scratch *s, const struct item 
         attend_heads(rn, s, it, h0, group - h0 < ATTN_QUERIES ? group - h0 : ATTN_QUERIES);
 }
 
+/* The i-th span to be handed out. Workers that take turns get neighbours of their own: two that
+ * read next to each other wait for the same banks of memory. */
+static uint32_t span_of(const struct runner *rn, uint32_t i)
+{
+    const uint32_t n = rn->info.threads, r = i % n, extra = rn->item_spans % n;
+
+    return r * (rn->item_spans / n) + (r < extra ? r : extra) + i / n;
+}
+
 static struct item item_at(const struct runner *rn, size_t layer, const struct linear_input *mid,
                            size_t i)
 {
@@ -199,7 +208,7 @@ static struct item item_at(const struct runner *rn, size_t layer, const struct l
     struct item it = {.layer = layer, .mid = mid};
 
     if (rn->item_spans > 1) {
-        it.begin = (uint32_t)(i % rn->item_spans);
+        it.begin = span_of(rn, (uint32_t)(i % rn->item_spans));
         i /= rn->item_spans;
     }
     it.tile = &rn->tiles[i / units];
