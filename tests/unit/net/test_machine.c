@@ -21,7 +21,7 @@ START_TEST(limits_are_there_for_any_number_of_threads)
     const uint64_t near_bytes[] = {0, 1, 1000000, UINT64_MAX};
     struct weights w;
 
-    tiny_load(&w);
+    tiny_load(&tiny_small, &w);
     for (unsigned threads = 1; threads <= 3; threads += 2)
         for (size_t i = threads / 2; i < sizeof(near_bytes) / sizeof(near_bytes[0]); i += 2) {
             struct runner *rn = open_runner(&w, threads);
@@ -49,16 +49,18 @@ static void step(struct runner *rn, uint32_t seq)
 
 START_TEST(the_profile_counts_every_multiply_add_once)
 {
+    const struct tiny *t = &tiny_small;
+    const double rows = (double)ROWS * t->layers;
     const double want[RUNNER_PARTS] = {
-        [PART_QKV] = (double)ROWS * LAYERS * D * (HEADS + 2 * KV) * HEAD,
-        [PART_O] = (double)ROWS * LAYERS * D * HEADS * HEAD,
-        [PART_GATE_UP] = (double)ROWS * LAYERS * D * 2 * FF,
-        [PART_DOWN] = (double)ROWS * LAYERS * FF * D,
-        [PART_HEAD] = (double)LOGITS * D * VOCAB,
+        [PART_QKV] = rows * t->d * (t->heads + 2 * t->kv) * weights_head_step(t->head),
+        [PART_O] = rows * t->d * t->heads * t->head,
+        [PART_GATE_UP] = rows * t->d * 2 * t->ff,
+        [PART_DOWN] = rows * t->ff * t->d,
+        [PART_HEAD] = (double)LOGITS * t->d * VOCAB,
     };
     struct weights w;
 
-    tiny_load(&w);
+    tiny_load(&tiny_small, &w);
     for (unsigned threads = 1; threads <= 3; threads++) {
         struct runner *rn = open_runner(&w, threads);
         struct runner_profile p;
@@ -75,7 +77,7 @@ START_TEST(the_profile_counts_every_multiply_add_once)
         for (int part = 0; part < RUNNER_PARTS; part++) {
             /* FF is padded to whole groups. */
             ck_assert_msg(p.product_macs[part] >= want[part] * 0.999999 &&
-                              p.product_macs[part] <= want[part] * 1.000001 * 128 / FF,
+                              p.product_macs[part] <= want[part] * 1.000001 * 128 / t->ff,
                           "%s: %.0f multiply-adds, not %.0f",
                           runner_part_name((enum runner_part)part), p.product_macs[part],
                           want[part]);

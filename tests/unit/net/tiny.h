@@ -1,17 +1,26 @@
-/* tiny.h - a llama of two layers with weights of noise, for tests that run the network in process.
- */
+/* tiny.h - networks of chosen sizes with weights of noise, for tests that run one in process. */
 #ifndef OCTET_TESTS_UNIT_NET_TINY_H
 #define OCTET_TESTS_UNIT_NET_TINY_H
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "model/format/gguf_write.h"
 #include "model/net/runner.h"
 #include "unit/suite.h"
 
-enum { D = 64, FF = 96, HEADS = 4, KV = 2, HEAD = 16, LAYERS = 2, VOCAB = 70 };
+enum { VOCAB = 70 };
+
+struct tiny {
+    uint32_t d, ff, heads, kv, head, layers, ctx;
+    bool bias; /* of q, k and v: then it is a qwen2, else a llama */
+    enum model_precision precision;
+};
+
+static const struct tiny tiny_small = {
+    .d = 64, .ff = 96, .heads = 4, .kv = 2, .head = 16, .layers = 2, .ctx = 256};
 
 static inline float tiny_noise(void)
 {
@@ -28,54 +37,73 @@ struct tiny_shape {
     uint32_t n_dims;
 };
 
-static inline size_t tiny_list(struct tiny_shape *t)
+enum { TINY_PER_LAYER = 12, TINY_LAYERS = 2, TINY_TENSORS = 2 + TINY_LAYERS * TINY_PER_LAYER };
+
+static inline size_t tiny_list(const struct tiny *t, struct tiny_shape *to)
 {
-    static const struct {
+    const uint64_t d = t->d, q = t->heads * t->head, kv = t->kv * t->head;
+    const struct {
         const char *name;
         uint64_t k, n;
-    } layer[] = {{"attn_norm", D, 0},
-                 {"attn_q", D, HEADS * HEAD},
-                 {"attn_k", D, KV * HEAD},
-                 {"attn_v", D, KV * HEAD},
-                 {"attn_output", HEADS * HEAD, D},
-                 {"ffn_norm", D, 0},
-                 {"ffn_gate", D, FF},
-                 {"ffn_up", D, FF},
-                 {"ffn_down", FF, D}};
+        bool bias;
+    } layer[TINY_PER_LAYER] = {
+        {"attn_norm.weight", d, 0, false},  {"attn_q.weight", d, q, false},
+        {"attn_k.weight", d, kv, false},    {"attn_v.weight", d, kv, false},
+        {"attn_q.bias", q, 0, true},        {"attn_k.bias", kv, 0, true},
+        {"attn_v.bias", kv, 0, true},       {"attn_output.weight", q, d, false},
+        {"ffn_norm.weight", d, 0, false},   {"ffn_gate.weight", d, t->ff, false},
+        {"ffn_up.weight", d, t->ff, false}, {"ffn_down.weight", t->ff, d, false}};
     size_t n = 0;
 
-    t[n++] = (struct tiny_shape){"token_embd.weight", {D, VOCAB}, 2};
-    t[n++] = (struct tiny_shape){"output_norm.weight", {D, 0}, 1};
-    for (int l = 0; l < LAYERS; l++)
-        for (size_t i = 0; i < sizeof(layer) / sizeof(layer[0]); i++) {
-            t[n] = (struct tiny_shape){"", {layer[i].k, layer[i].n}, layer[i].n ? 2 : 1};
-            snprintf(t[n++].name, sizeof(t[0].name), "blk.%d.%s.weight", l, layer[i].name);
+    to[n++] = (struct tiny_shape){"token_embd.weight", {d, VOCAB}, 2};
+    to[n++] = (struct tiny_shape){"output_norm.weight", {d, 0}, 1};
+    for (uint32_t l = 0; l < t->layers; l++)
+        for (size_t i = 0; i < TINY_PER_LAYER; i++) {
+            if (layer[i].bias && !t->bias)
+                continue;
+            to[n] = (struct tiny_shape){"", {layer[i].k, layer[i].n}, layer[i].n ? 2 : 1};
+            snprintf(to[n++].name, sizeof(to[0].name), "blk.%u.%s", l, layer[i].name);
         }
     return n;
 }
 
-static inline void tiny_write(const char *path)
+static inline void tiny_key(struct gguf_writer *w, const struct tiny *t, const char *name,
+                            uint32_t value)
+{
+    char key[64];
+
+    snprintf(key, sizeof(key), "%s.%s", t->bias ? "qwen2" : "llama", name);
+    gguf_write_u32(w, key, value);
+}
+
+static inline void tiny_write(const struct tiny *t, const char *path)
 {
     struct gguf_writer *w;
-    struct tiny_shape t[2 + LAYERS * 9];
-    size_t n = tiny_list(t);
+    struct tiny_shape s[TINY_TENSORS];
+    size_t n = tiny_list(t, s);
 
+    ck_assert_uint_le(t->layers, TINY_LAYERS);
     ck_assert_int_eq(gguf_write_open(path, &w, NULL), ST_OK);
-    gguf_write_str(w, "general.architecture", "llama", 5);
-    gguf_write_u32(w, "llama.block_count", LAYERS);
-    gguf_write_u32(w, "llama.embedding_length", D);
-    gguf_write_u32(w, "llama.feed_forward_length", FF);
-    gguf_write_u32(w, "llama.attention.head_count", HEADS);
-    gguf_write_u32(w, "llama.attention.head_count_kv", KV);
-    gguf_write_u32(w, "llama.context_length", 256);
-    gguf_write_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_write_str(w, "general.architecture", t->bias ? "qwen2" : "llama", 5);
+    tiny_key(w, t, "block_count", t->layers);
+    tiny_key(w, t, "embedding_length", t->d);
+    tiny_key(w, t, "feed_forward_length", t->ff);
+    tiny_key(w, t, "attention.head_count", t->heads);
+    tiny_key(w, t, "attention.head_count_kv", t->kv);
+    tiny_key(w, t, "attention.key_length", t->head);
+    tiny_key(w, t, "attention.value_length", t->head);
+    tiny_key(w, t, "context_length", t->ctx);
+    gguf_write_f32(w,
+                   t->bias ? "qwen2.attention.layer_norm_rms_epsilon"
+                           : "llama.attention.layer_norm_rms_epsilon",
+                   1e-5f);
     for (size_t i = 0; i < n; i++)
-        ck_assert_int_eq(gguf_write_tensor(w, t[i].name, GGUF_F32, t[i].dims, t[i].n_dims), ST_OK);
+        ck_assert_int_eq(gguf_write_tensor(w, s[i].name, GGUF_F32, s[i].dims, s[i].n_dims), ST_OK);
     for (size_t i = 0; i < n; i++) {
-        size_t elems = (size_t)(t[i].dims[0] * (t[i].n_dims == 2 ? t[i].dims[1] : 1));
-        float *x = malloc(elems * sizeof(*x));
+        size_t elems = (size_t)(s[i].dims[0] * (s[i].n_dims == 2 ? s[i].dims[1] : 1));
+        float *x = malloc(elems * sizeof(*x)), mean = strstr(s[i].name, "norm") ? 1.0f : 0.0f;
         for (size_t e = 0; e < elems; e++)
-            x[e] = t[i].n_dims == 1 ? 1.0f + 0.3f * tiny_noise() : 0.3f * tiny_noise();
+            x[e] = mean + 0.3f * tiny_noise();
         ck_assert_int_eq(gguf_write_data(w, x, elems * sizeof(*x), NULL), ST_OK);
         free(x);
     }
@@ -83,7 +111,7 @@ static inline void tiny_write(const char *path)
 }
 
 /* Its weights, to be given back with weights_done(). */
-static inline void tiny_load(struct weights *w)
+static inline void tiny_load(const struct tiny *t, struct weights *w)
 {
     const struct model_progress quiet = {0};
     struct error err = {""};
@@ -91,9 +119,9 @@ static inline void tiny_load(struct weights *w)
     char path[64];
 
     snprintf(path, sizeof(path), "/tmp/octet_tiny_%d.gguf", (int)getpid());
-    tiny_write(path);
+    tiny_write(t, path);
     ck_assert_int_eq(gguf_open(path, &(struct gguf_opts){0}, &g, &err), ST_OK);
-    ck_assert_msg(weights_load(g, MODEL_INT8, &quiet, w, &err) == ST_OK, "%s", err.text);
+    ck_assert_msg(weights_load(g, t->precision, &quiet, w, &err) == ST_OK, "%s", err.text);
     gguf_close(g);
     unlink(path);
 }
