@@ -69,14 +69,18 @@ static void attn_f_block(const struct kv_block_f *b, struct attn_query *q, size_
                              .ldw = KV_BLOCK,
                              .ldx = HEAD_MAX,
                              .k = d,
-                             .y = {t->p[0], KV_BLOCK}};
+                             .y = {t->p[0], KV_BLOCK, false}};
     attn_f_rows(&qk, n, KV_BLOCK, b->half);
     for (size_t i = 0; i < n; i++) {
         attn_f_probs(t, &q[i], i);
         all = t->seen[i] < all ? t->seen[i] : all;
     }
-    struct f32_product pv = {
-        .w = b->v, .x = t->p[0], .ldw = dv, .ldx = KV_BLOCK, .k = all, .y = {t->o[0], HEAD_MAX}};
+    struct f32_product pv = {.w = b->v,
+                             .x = t->p[0],
+                             .ldw = dv,
+                             .ldx = KV_BLOCK,
+                             .k = all,
+                             .y = {t->o[0], HEAD_MAX, false}};
     attn_f_rows(&pv, n, dv, b->half);
     for (size_t i = 0; i < n; i++) {
         struct f32_product rest = pv;

@@ -1,6 +1,6 @@
 /* rows.h - a tile's number of rows as a constant, so that its sums stay in registers.
  *
- * ROWS_TO_4(n, f(a, ROWS)) calls f with ROWS = n, 1 <= n <= 4; each call is a copy of an inlined f.
+ * ROWS_TO_4(n, f(a, ROWS)) calls f with ROWS = n, 1 <= n <= 4 (anything else is undefined); each call is a copy of an inlined f.
  */
 #ifndef OCTET_MODEL_KERNELS_ROWS_H
 #define OCTET_MODEL_KERNELS_ROWS_H
@@ -19,7 +19,7 @@
         ROWS_CASE(3, call)                                                                         \
         ROWS_CASE(4, call)                                                                         \
     default:                                                                                       \
-        break;                                                                                     \
+        __builtin_unreachable();                                                                   \
     }
 
 #define ROWS_TO_6(n, call)                                                                         \
@@ -31,7 +31,7 @@
         ROWS_CASE(5, call)                                                                         \
         ROWS_CASE(6, call)                                                                         \
     default:                                                                                       \
-        break;                                                                                     \
+        __builtin_unreachable();                                                                   \
     }
 
 #define ROWS_TO_12(n, call)                                                                        \
@@ -49,7 +49,7 @@
         ROWS_CASE(11, call)                                                                        \
         ROWS_CASE(12, call)                                                                        \
     default:                                                                                       \
-        break;                                                                                     \
+        __builtin_unreachable();                                                                   \
     }
 
 #endif
