@@ -12,12 +12,15 @@ enum { N = 1090, TEXTS = 20 };
 
 /* Whoever makes a head's result, or a unit of gate and up, can quantize it. */
 static const struct tiny whole_groups = {
-    .d = 128, .ff = 256, .heads = 4, .kv = 2, .head = 64, .layers = 2, .ctx = 256};
+    .d = 64, .ff = 256, .heads = 4, .kv = 2, .head = 64, .layers = 1, .ctx = 256};
 /* Neither panels nor groups nor vectors are whole. */
 static const struct tiny odd = {
     .d = 100, .ff = 100, .heads = 3, .kv = 1, .head = 50, .layers = 1, .ctx = 256, .bias = true};
 static const struct tiny far = {
-    .d = 64, .ff = 64, .heads = 4, .kv = 2, .head = 32, .layers = 1, .ctx = N};
+    .d = 32, .ff = 32, .heads = 4, .kv = 2, .head = 16, .layers = 2, .ctx = N};
+/* More query heads a key head than an item holds. */
+static const struct tiny wide = {
+    .d = 32, .ff = 32, .heads = 50, .kv = 1, .head = 4, .layers = 1, .ctx = N};
 
 /* How text 0 is run to its end: `chunk` rows a step up to position `from`, then `tail`. Beside it
  * go `others` more texts, `beside` rows a step each. */
@@ -34,6 +37,7 @@ enum {
     MERGED = 4,     /* a row saw several spans */
     APART = 8,      /* which different workers attended */
     ALL_HEADS = 16, /* one item was all heads of a tile */
+    APART_ALL = 32, /* or of one of its spans */
 };
 
 static int32_t token(size_t text, size_t pos)
@@ -51,7 +55,9 @@ static int done_by(const struct runner *rn, uint32_t last_pos)
     int did = rn->by_rows ? BY_ROWS : rn->info.threads > 1 ? BY_COLUMNS : 0;
 
     if (attention_spans(last_pos + 1) > 1)
-        did |= rn->item_spans > 1 ? MERGED | APART : MERGED;
+        did |= MERGED;
+    if (rn->item_spans > 1)
+        did |= rn->item_heads > 1 ? APART | APART_ALL : APART;
     return rn->item_heads > 1 ? did | ALL_HEADS : did;
 }
 
@@ -165,40 +171,47 @@ static const struct way short_ways[] = {
     {MODEL_KV_F16, 2, 150, 150, 0, 0, 0},
     {MODEL_KV_F16, 3, 16, 140, 1, 12, 1},
     {MODEL_KV_F32, 2, 150, 150, 0, 0, 0},
-    {MODEL_KV_F32, 3, 16, 140, 1, 12, 1},
+    {MODEL_KV_F32, 4, 33, 120, 5, 1, 1},
+    {MODEL_KV_F32, 1, 70, 140, 1, 5, 1},
 };
-enum { SHORT_WAYS = sizeof(short_ways) / sizeof(short_ways[0]) };
+enum { SHORT_WAYS = sizeof(short_ways) / sizeof(short_ways[0]), FLOAT_WAYS = 5 };
+
+/* In integers, and in floats with fewer ways. */
+static void check_both(struct tiny t, void (*is_meant)(const struct weights *w))
+{
+    struct weights w;
+
+    tiny_load(&t, &w);
+    is_meant(&w);
+    ck_assert_int_eq(check(&w, short_ways, SHORT_WAYS, 150) & ~ALL_HEADS, BY_ROWS | BY_COLUMNS);
+    weights_done(&w);
+    t.precision = MODEL_FP32;
+    tiny_load(&t, &w);
+    check(&w, short_ways + SHORT_WAYS - FLOAT_WAYS, FLOAT_WAYS, 150);
+    weights_done(&w);
+}
+
+static void all_whole(const struct weights *w)
+{
+    ck_assert(linear_part_is_apart(&w->layers[0].o, w->hp.head_dim));
+    ck_assert(w->ffn_unit == FFN_UNIT && linear_part_is_apart(&w->layers[0].down, FFN_UNIT));
+}
+
+static void none_whole(const struct weights *w)
+{
+    ck_assert(!linear_part_is_apart(&w->layers[0].o, w->hp.head_dim));
+    ck_assert(w->ffn_unit == w->hp.d_ff && w->layers[0].qkv_bias);
+}
 
 START_TEST(so_it_is_where_heads_and_units_are_quantized_by_their_makers)
 {
-    struct tiny t = whole_groups;
-    struct weights w;
-
-    for (int precision = MODEL_INT8; precision <= MODEL_FP32; precision++) {
-        t.precision = (enum model_precision)precision;
-        tiny_load(&t, &w);
-        ck_assert(linear_part_is_apart(&w.layers[0].o, t.head));
-        ck_assert(w.ffn_unit == FFN_UNIT && linear_part_is_apart(&w.layers[0].down, FFN_UNIT));
-        int did = check(&w, short_ways, SHORT_WAYS, 150);
-        ck_assert_int_eq(did, BY_ROWS | BY_COLUMNS | ALL_HEADS);
-        weights_done(&w);
-    }
+    check_both(whole_groups, all_whole);
 }
 END_TEST
 
 START_TEST(so_it_is_where_nothing_is_whole)
 {
-    struct tiny t = odd;
-    struct weights w;
-
-    for (int precision = MODEL_INT8; precision <= MODEL_FP32; precision++) {
-        t.precision = (enum model_precision)precision;
-        tiny_load(&t, &w);
-        ck_assert(linear_part_is_apart(&w.layers[0].o, t.head) == (precision == MODEL_FP32));
-        ck_assert(w.ffn_unit == t.ff && w.layers[0].qkv_bias);
-        check(&w, short_ways, SHORT_WAYS, 150);
-        weights_done(&w);
-    }
+    check_both(odd, none_whole);
 }
 END_TEST
 
@@ -210,20 +223,73 @@ START_TEST(so_it_is_over_several_spans)
         {MODEL_KV_INT8, 5, 300, N, 0, 0, 0},
         {MODEL_KV_INT8, 3, 90, N, 0, 1, 40},    /* by columns */
         {MODEL_KV_INT8, 2, 300, 1000, 1, 0, 0}, /* spans apart */
+        {MODEL_KV_INT8, 2, 300, 1000, 1, 2, 1}, /* and all heads at once */
         {MODEL_KV_INT8, 3, 300, 1000, 1, 2, 1},
         {MODEL_KV_INT8, 5, 500, 900, 5, 1, 8},
-        {MODEL_KV_INT8, 4, 400, 1010, 9, 0, 0}, /* too many queries for that */
+        {MODEL_KV_INT8, 4, 400, 1010, 25, 0, 0},
         {MODEL_KV_INT8, 1, 300, 1010, 1, 5, 8}, /* all heads at once */
-        {MODEL_KV_F16, 2, N, N, 0, 0, 0},
         {MODEL_KV_F16, 2, 300, 1000, 2, 1, 1},
-        {MODEL_KV_F32, 3, 200, N, 0, 0, 0},
         {MODEL_KV_F32, 5, 300, 1000, 5, 0, 0},
     };
     struct weights w;
 
     tiny_load(&far, &w);
     int did = check(&w, ways, sizeof(ways) / sizeof(ways[0]), N);
-    ck_assert_int_eq(did, BY_ROWS | BY_COLUMNS | MERGED | APART | ALL_HEADS);
+    ck_assert_int_eq(did, BY_ROWS | BY_COLUMNS | MERGED | APART | ALL_HEADS | APART_ALL);
+    weights_done(&w);
+}
+END_TEST
+
+START_TEST(so_it_is_where_a_key_head_has_more_heads_than_an_item)
+{
+    static const struct way ways[] = {{MODEL_KV_INT8, 2, 540, 540, 0, 0, 0},
+                                      {MODEL_KV_INT8, 3, 100, 520, 1, 1, 2},
+                                      {MODEL_KV_F32, 3, 100, 520, 3, 1, 1}};
+    struct weights w;
+
+    tiny_load(&wide, &w);
+    ck_assert_int_eq(check(&w, ways, 3, 540), BY_ROWS | BY_COLUMNS | MERGED);
+    weights_done(&w);
+}
+END_TEST
+
+/* A row so far on costs more than all others, so that a worker has none but it, or none at all. */
+START_TEST(a_worker_may_have_no_rows)
+{
+    enum { ROWS = 110 };
+    const struct runner_opts opts = {
+        .max_seqs = 2, .max_rows = ROWS + 1, .max_logits = ROWS + 1, .threads = 2};
+    struct tiny t = tiny_small;
+    struct batch_row rows[ROWS + 1];
+    static float want[ROWS * VOCAB];
+    struct weights w;
+    struct runner *rn;
+    uint32_t far_seq, seq;
+
+    t.ctx = 60000;
+    tiny_load(&t, &w);
+    ck_assert_int_eq(runner_new(&w, kernels_get(NULL), &opts, &rn, NULL), ST_OK);
+    ck_assert_int_eq(runner_seq_new(rn, &far_seq), ST_OK);
+    ck_assert_int_eq(runner_seq_new(rn, &seq), ST_OK);
+    ck_assert_int_eq(runner_seq_reserve(rn, far_seq, t.ctx), ST_OK);
+    ck_assert_int_eq(runner_seq_reserve(rn, seq, ROWS), ST_OK);
+    for (size_t at = 0; at < 3; at++) { /* none, the first row, the last */
+        size_t n = add_rows(rows, 0, at == 1 ? far_seq : seq, at == 1 ? t.ctx - 1 : 0, at == 1);
+        size_t first = n;
+        n += add_rows(rows + n, 1, seq, 0, ROWS);
+        if (at == 2)
+            n += add_rows(rows + n, 0, far_seq, t.ctx - 1, 1);
+        ck_assert_int_eq(runner_step(rn, rows, n), ST_OK);
+        ck_assert(rn->by_rows);
+        if (at == 0)
+            memcpy(want, runner_logits(rn, 0), sizeof(want));
+        else
+            ck_assert_uint_eq(rn->row_cut[1], at == 1 ? 1 : ROWS + 1);
+        for (size_t i = 0; i < ROWS; i++)
+            ck_assert(
+                memcmp(runner_logits(rn, first + i), want + i * VOCAB, VOCAB * sizeof(*want)) == 0);
+    }
+    runner_free(rn);
     weights_done(&w);
 }
 END_TEST
@@ -261,6 +327,8 @@ int main(void)
                                   so_it_is_where_heads_and_units_are_quantized_by_their_makers,
                                   so_it_is_where_nothing_is_whole,
                                   so_it_is_over_several_spans,
+                                  so_it_is_where_a_key_head_has_more_heads_than_an_item,
+                                  a_worker_may_have_no_rows,
                                   broken_promises_about_rows_are_refused,
                                   NULL};
     return suite_run("forward", tests, 200);
