@@ -133,21 +133,22 @@ static void merge_span(const struct runner *rn, struct attn_scratch *s, size_t n
 static bool split_span(struct runner *rn, struct attn_scratch *s, size_t each,
                        const struct item *it)
 {
-    const size_t n = each * (it->kv_end - it->kv_begin);
-    size_t at = (size_t)(it->tile - rn->tiles) * rn->w->hp.n_kv + it->kv_begin;
-    struct attn_query *q = rn->span_query + (at * rn->max_spans) * ATTN_QUERIES;
-    float *o = rn->span_o + (at * rn->max_spans) * ATTN_QUERIES * rn->kv.dv;
+    const size_t n = each * rn->item_heads, units = rn->w->hp.n_kv / rn->item_heads;
+    const size_t item = (size_t)(it->tile - rn->tiles) * units + it->kv_begin / rn->item_heads;
+    const size_t step = rn->n_tiles * units * rn->item_queries, at = item * rn->item_queries;
+    struct attn_query *q = rn->span_query + at;
+    float *o = rn->span_o + (it->begin * step + at) * rn->kv.dv;
 
     for (size_t i = 0; i < n; i++)
-        s->query[i].o = o + (it->begin * ATTN_QUERIES + i) * rn->kv.dv;
+        s->query[i].o = o + i * rn->kv.dv;
     run_span(rn, s, each, it, it->begin);
-    memcpy(q + it->begin * ATTN_QUERIES, s->query, n * sizeof(*q));
-    if (atomic_fetch_add_explicit(&rn->spans_done[at], 1, memory_order_acq_rel) + 1 <
+    memcpy(q + it->begin * step, s->query, n * sizeof(*q));
+    if (atomic_fetch_add_explicit(&rn->spans_done[item], 1, memory_order_acq_rel) + 1 <
         rn->item_spans)
         return false;
-    atomic_store_explicit(&rn->spans_done[at], 0, memory_order_relaxed); /* for the next layer */
+    atomic_store_explicit(&rn->spans_done[item], 0, memory_order_relaxed); /* for the next layer */
     for (uint32_t span = 0; span < attention_spans(attention_positions(rn, it->tile)); span++) {
-        memcpy(s->query, q + span * ATTN_QUERIES, n * sizeof(*q));
+        memcpy(s->query, q + span * step, n * sizeof(*q));
         merge_span(rn, s, n, span == 0);
     }
     return true;

@@ -79,6 +79,7 @@ static void plan_items(struct runner *rn)
     rn->item_spans = few && queries <= ATTN_QUERIES ? spans : 1;
     bool many = rn->n_tiles * rn->item_spans >= enough;
     rn->item_heads = many && queries * hp->n_kv <= ATTN_QUERIES ? hp->n_kv : 1;
+    rn->item_queries = queries * rn->item_heads;
     for (size_t i = 0; rn->item_spans > 1 && i < rn->n_tiles * hp->n_kv; i++)
         atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }

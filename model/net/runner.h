@@ -86,12 +86,14 @@ struct runner {
     size_t *row_cut, *tile_cut; /* [threads + 1] */
     struct attn_tile *tiles;
     size_t n_tiles;
-    size_t item_heads;              /* key/value heads of one attention item */
-    uint32_t item_spans, max_spans; /* spans a tile is cut into, 1: not at all; most there can be */
-    _Atomic size_t *next_item;      /* [n_layer]: attention items handed out so far */
-    _Atomic uint32_t *spans_done;   /* [ATTN_FEW_ITEMS * threads] of a tile and head */
-    struct attn_query *span_query;  /* [ATTN_FEW_ITEMS * threads][max_spans][ATTN_QUERIES] */
-    float *span_o;                  /* the same, [dv] each */
+    size_t item_heads;             /* key/value heads of one attention item */
+    size_t item_queries;           /* most there are of one */
+    uint32_t item_spans;           /* spans a tile is cut into, 1: not at all */
+    _Atomic size_t *next_item;     /* [n_layer]: attention items handed out so far */
+    _Atomic uint32_t *spans_done;  /* [ATTN_FEW_ITEMS * threads] of a tile and head */
+    struct arena spans;            /* of these, mapped for the most there can be */
+    struct attn_query *span_query; /* [item_spans][items][item_queries] */
+    float *span_o;                 /* the same, [dv] each */
 };
 
 /* Behind runner_open of model.h. */

@@ -75,23 +75,32 @@ static bool open_rows(struct runner *rn)
            open_input(&rn->mid, rows, rn->widest);
 }
 
+/* What many threads could need for a long context is far more than they ever touch: a step's are
+ * dense from the front. */
+static bool open_spans(struct runner *rn, size_t items)
+{
+    const size_t q = sizeof(*rn->span_query), o = rn->kv.dv * sizeof(*rn->span_o);
+    size_t n, bytes;
+
+    if (__builtin_mul_overflow(items * ATTN_QUERIES, (size_t)attention_spans(rn->info.n_ctx), &n) ||
+        __builtin_mul_overflow(n, q + o, &bytes) || arena_open(&rn->spans, bytes + 64) != ST_OK)
+        return false;
+    rn->span_query = arena_take(&rn->spans, n * q);
+    rn->span_o = arena_take(&rn->spans, n * o);
+    return true;
+}
+
 static bool open_attention(struct runner *rn)
 {
     const size_t items = ATTN_FEW_ITEMS * rn->info.threads;
-    size_t spans;
 
-    rn->max_spans = attention_spans(rn->info.n_ctx);
-    if (__builtin_mul_overflow(items * ATTN_QUERIES, rn->max_spans, &spans))
-        return false;
     rn->row_cut = buffer(rn->info.threads + 1, sizeof(*rn->row_cut));
     rn->tile_cut = buffer(rn->info.threads + 1, sizeof(*rn->tile_cut));
     rn->tiles = buffer(rn->info.max_rows, sizeof(*rn->tiles));
     rn->next_item = buffer(rn->w->hp.n_layer, sizeof(*rn->next_item));
     rn->spans_done = buffer(items, sizeof(*rn->spans_done));
-    rn->span_query = buffer(spans, sizeof(*rn->span_query));
-    rn->span_o = buffer(spans, rn->kv.dv * sizeof(float));
     return rn->row_cut && rn->tile_cut && rn->tiles && rn->next_item && rn->spans_done &&
-           rn->span_query && rn->span_o;
+           open_spans(rn, items);
 }
 
 static bool open_worker(struct runner *rn, struct worker *w)
@@ -121,10 +130,9 @@ int scratch_open(struct runner *rn)
 
 void scratch_close(struct runner *rn)
 {
-    void *all[] = {rn->row_cut,    rn->tile_cut,   rn->logit_slot, rn->att,   rn->x,
-                   rn->q8,         rn->q_scale,    rn->q_comp,     rn->qf,    rn->gu,
-                   rn->cosv,       rn->sinv,       rn->logits,     rn->tiles, rn->next_item,
-                   rn->spans_done, rn->span_query, rn->span_o};
+    void *all[] = {rn->row_cut, rn->tile_cut, rn->logit_slot, rn->att,       rn->x,    rn->q8,
+                   rn->q_scale, rn->q_comp,   rn->qf,         rn->gu,        rn->cosv, rn->sinv,
+                   rn->logits,  rn->tiles,    rn->next_item,  rn->spans_done};
 
     for (unsigned i = 0; rn->workers && i < rn->info.threads; i++) {
         struct worker *w = &rn->workers[i];
@@ -135,6 +143,7 @@ void scratch_close(struct runner *rn)
         free(w->row);
     }
     free(rn->workers);
+    arena_done(&rn->spans);
     close_input(&rn->in);
     close_input(&rn->mid);
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
