@@ -35,32 +35,45 @@ static int refuse(const struct linear_desc *d, const char *name, struct error *e
                      d->a_zero ? " with zero points" : "", d->block_in);
 }
 
+/* A multiple of 64, so that linears lie side by side in an arena. */
+static size_t panel_bytes(const struct linear_desc *d)
+{
+    if (d->w_bits == 32)
+        return d->k * PANEL * sizeof(float);
+    return d->k / d->group * (PANEL * 2 + d->group * PANEL);
+}
+
+bool linear_room(const struct linear_desc *desc, size_t *ret_bytes)
+{
+    size_t panels = desc->n / PANEL + (desc->n % PANEL != 0), bytes;
+
+    if (__builtin_mul_overflow(panels, panel_bytes(desc), &bytes))
+        return false;
+    *ret_bytes = bytes;
+    return true;
+}
+
 int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
                 struct arena *arena, const char *name, struct error *err)
 {
-    size_t bytes;
-
     *l = (struct linear){.desc = *desc};
     if (!is_built(desc))
         return refuse(desc, name, err);
-    if (desc->w_bits == 8) {
-        size_t panel = (desc->k / desc->group) * (PANEL * 2 + desc->group * PANEL);
-        if (__builtin_mul_overflow(panels_of(l), panel, &bytes))
-            return error_set(err, ST_NOMEM, "%s is too large", name);
-        l->pack = kernels->pack;
-        l->packed = (struct packed_i8){
-            .n = desc->n, .k = desc->k, .group = desc->group, .panel_bytes = panel};
-    } else {
-        if (__builtin_mul_overflow(panels_of(l) * PANEL * sizeof(float), desc->k, &bytes))
-            return error_set(err, ST_NOMEM, "%s is too large", name);
-        l->floats = (struct packed_f32){.n = desc->n, .k = desc->k};
-    }
-    l->map = arena_take(arena, bytes);
+    if (!linear_room(desc, &l->map_bytes))
+        return error_set(err, ST_NOMEM, "%s is too large", name);
+    l->map = arena_take(arena, l->map_bytes);
     if (!l->map)
-        return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, bytes);
-    l->map_bytes = bytes;
-    l->packed.w = l->map;
-    l->floats.w = l->map;
+        return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, l->map_bytes);
+    if (desc->w_bits == 8) {
+        l->pack = kernels->pack;
+        l->packed = (struct packed_i8){.w = l->map,
+                                       .n = desc->n,
+                                       .k = desc->k,
+                                       .group = desc->group,
+                                       .panel_bytes = panel_bytes(desc)};
+    } else {
+        l->floats = (struct packed_f32){.w = l->map, .n = desc->n, .k = desc->k};
+    }
     return ST_OK;
 }
 

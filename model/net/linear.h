@@ -47,6 +47,8 @@ struct linear {
     size_t map_bytes;
 };
 
+/* What linear_open takes of the arena; false: more than can be counted. */
+bool linear_room(const struct linear_desc *desc, size_t *ret_bytes);
 /* kernels: the set that will run it. */
 int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
                 struct arena *arena, const char *name, struct error *err);

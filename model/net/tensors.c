@@ -20,6 +20,7 @@ static void global_role(const struct hparams *hp, size_t i, struct tensor_role *
     snprintf(t->name, sizeof(t->name), "%s", names[i]);
     t->n = i == 0 || i == 2 ? hp->n_vocab : i == 1 ? hp->d_model : hp->n_rot / 2;
     t->k = i == 0 || i == 2 ? hp->d_model : 0;
+    t->unit = t->n;
     t->optional = i >= 2;
 }
 
@@ -50,6 +51,7 @@ static void layer_role(const struct hparams *hp, size_t layer, size_t i, struct 
     snprintf(t->name, sizeof(t->name), "blk.%zu.%s", layer, list[i].name);
     t->n = list[i].n;
     t->k = list[i].k;
+    t->unit = i >= 1 && i <= 3 ? hp->head_dim : t->n; /* q, k and v are heads */
     t->role = list[i].role;
     t->optional = list[i].optional;
 }

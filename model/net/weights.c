@@ -300,25 +300,27 @@ static void count_params(struct loader *ld)
             ld->w->n_params += (uint64_t)role.n * role.k;
 }
 
-/* Room for all matrices, however they are packed: whole panels and groups, f16 scales. What is not
- * used is never touched. */
+/* Room for all matrices, as they will be packed. */
 static int open_arena(struct loader *ld)
 {
-    enum { PADDING = 256 }; /* or the row itself, which needs no padding */
     struct tensor_role role;
     size_t bytes = 0, one;
 
     for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++) {
+        struct quant_spec spec;
         if (!role.k || !source_exists(ld->g, role.name))
             continue;
-        bool wrong = __builtin_mul_overflow(role.n + PANEL, role.k + PADDING, &one);
-        size_t more = ld->precision == MODEL_FP32 ? 3 * one : one / 8;
-        if (wrong || one > SIZE_MAX / 8 || __builtin_add_overflow(bytes, one + more, &bytes))
-            return error_set(ld->err, ST_NOMEM, "the matrices are too large");
+        int r = spec_of(ld, role.name, role.k, role.role, &spec);
+        if (r != ST_OK)
+            return r;
+        size_t n = role.n / role.unit * weights_head_step(role.unit);
+        struct linear_desc desc = desc_of(&spec, n, role.k, true);
+        if (!linear_room(&desc, &one) || __builtin_add_overflow(bytes, one, &bytes))
+            return error_set(ld->err, ST_NOMEM, "%s: the matrices are too large", gguf_path(ld->g));
     }
-    return arena_open(&ld->w->arena, bytes) == ST_OK
-               ? ST_OK
-               : error_set(ld->err, ST_NOMEM, "out of memory for the weights (%zu bytes)", bytes);
+    if (arena_open(&ld->w->arena, bytes) != ST_OK)
+        return error_set(ld->err, ST_NOMEM, "out of memory for the weights (%zu bytes)", bytes);
+    return ST_OK;
 }
 
 int weights_load(const struct gguf *g, enum model_precision precision,

@@ -51,6 +51,7 @@ const struct linear *weights_head(const struct weights *w);
 struct tensor_role {
     char name[64];
     size_t n, k; /* k = 0: a vector of n */
+    size_t unit; /* every so many outputs of a matrix begin a panel */
     int role;    /* enum quant_role for matrices */
     bool optional;
 };
