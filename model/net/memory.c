@@ -1,6 +1,7 @@
 #include "model/net/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "config/status.h"
 
@@ -20,7 +21,8 @@ void *memory_map(size_t bytes)
         return NULL;
     if (!slack)
         return p;
-    size_t lead = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE, page = 4096;
+    size_t lead = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t keep = (bytes + page - 1) / page * page;
     if (lead)
         munmap(p, lead);
