@@ -51,12 +51,22 @@ int sampler_accept(struct sampler *s, int32_t id)
     return ST_OK;
 }
 
+enum { TOP = 64, CHUNK = 256, LANES = 8 }; /* probabilities that are looked at together */
+
+static size_t groups(size_t n, size_t of)
+{
+    return n / of + (n % of != 0);
+}
+
 int sample_scratch_open(struct sample_scratch *s, size_t n_vocab)
 {
     s->l = malloc(n_vocab * sizeof(*s->l));
     s->p = malloc(n_vocab * sizeof(*s->p));
-    s->order = malloc(n_vocab * sizeof(*s->order));
-    if (s->l && s->p && s->order)
+    s->best = malloc(n_vocab * sizeof(*s->best));
+    s->spare = malloc(n_vocab * sizeof(*s->spare));
+    s->tops = malloc(groups(n_vocab, TOP) * sizeof(*s->tops));
+    s->sums = malloc(groups(n_vocab, CHUNK) * sizeof(*s->sums));
+    if (s->l && s->p && s->best && s->spare && s->tops && s->sums)
         return ST_OK;
     sample_scratch_done(s);
     return ST_NOMEM;
@@ -66,7 +76,10 @@ void sample_scratch_done(struct sample_scratch *s)
 {
     free(s->l);
     free(s->p);
-    free(s->order);
+    free(s->best);
+    free(s->spare);
+    free(s->tops);
+    free(s->sums);
     *s = (struct sample_scratch){0};
 }
 
@@ -95,61 +108,130 @@ static void penalize(const struct sampler *s, float *l)
         }
 }
 
-/* Heap order: larger probability first, smaller id among equals. */
-static bool before(const float *p, int32_t a, int32_t b)
+/* Probabilities are not negative: as integers, their bits are in the same order. */
+static uint32_t bits_of(float p)
 {
-    return p[a] > p[b] || (p[a] == p[b] && a < b);
+    uint32_t bits;
+    memcpy(&bits, &p, sizeof(bits));
+    return bits;
 }
 
-static void sift(int32_t *heap, size_t n, size_t i, const float *p)
+/* The complement, so that sorted upwards probabilities fall. */
+static uint64_t candidate(uint32_t bits, size_t id)
 {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && before(p, heap[child + 1], heap[child]))
-            child++;
-        if (!before(p, heap[child], heap[i]))
-            return;
-        int32_t t = heap[i];
-        heap[i] = heap[child];
-        heap[child] = t;
+    return (uint64_t)~bits << 32 | id;
+}
+
+static uint32_t candidate_bits(uint64_t candidate)
+{
+    return ~(uint32_t)(candidate >> 32);
+}
+
+static size_t candidate_id(uint64_t candidate)
+{
+    return (uint32_t)candidate;
+}
+
+/* w->best[n] by falling probability; equal ones keep their order. Radix sort, a byte at a time from
+ * the least (Knuth, The Art of Computer Programming 3, 5.2.5). */
+static void sort_best(struct sample_scratch *w, size_t n)
+{
+    enum { BYTES = 4 };
+    uint32_t count[BYTES][256] = {{0}};
+
+    for (size_t i = 0; i < n; i++)
+        for (int b = 0; b < BYTES; b++)
+            count[b][w->best[i] >> (32 + 8 * b) & 255]++;
+    for (int b = 0; b < BYTES && n > 1; b++) {
+        const int shift = 32 + 8 * b;
+        if (count[b][w->best[0] >> shift & 255] == n)
+            continue; /* all the same */
+        for (uint32_t digit = 0, at = 0; digit < 256; digit++) {
+            uint32_t here = count[b][digit];
+            count[b][digit] = at;
+            at += here;
+        }
+        for (size_t i = 0; i < n; i++)
+            w->spare[count[b][w->best[i] >> shift & 255]++] = w->best[i];
+        uint64_t *sorted = w->spare;
+        w->spare = w->best;
+        w->best = sorted;
     }
 }
 
-/* Candidates in falling order until top_k and top_p are met; they end up at the end of order, last
- * one first. Returns how many; *ret_sum is theirs. total: the sum of all p. */
+/* w->tops[i] = the largest bits of the i-th TOP probabilities. */
+static void find_tops(struct sample_scratch *w, size_t n_vocab)
+{
+    for (size_t c = 0; c < n_vocab; c += TOP) {
+        size_t end = n_vocab - c < TOP ? n_vocab : c + TOP;
+        int32_t top = 0; /* signed: what vector units compare */
+        for (size_t i = c; i < end; i++) {
+            int32_t bits = (int32_t)bits_of(w->p[i]);
+            top = bits > top ? bits : top;
+        }
+        w->tops[c / TOP] = (uint32_t)top;
+    }
+}
+
+/* Bits that k candidates or more have, or exceed: the largest of k groups. */
+static uint32_t kth_top(struct sample_scratch *w, size_t n_vocab, size_t k)
+{
+    const size_t n = groups(n_vocab, TOP);
+
+    if (k > n)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        w->best[i] = candidate(w->tops[i], i);
+    sort_best(w, n);
+    return candidate_bits(w->best[k - 1]);
+}
+
+/* Sort those of at least so many bits into w->best; returns how many. */
+static size_t collect(struct sample_scratch *w, size_t n_vocab, uint32_t least)
+{
+    size_t n = 0;
+
+    for (size_t c = 0; c < n_vocab; c += TOP) {
+        size_t end = n_vocab - c < TOP ? n_vocab : c + TOP;
+        if (w->tops[c / TOP] < least)
+            continue;
+        for (size_t i = c; i < end; i++)
+            if (bits_of(w->p[i]) >= least)
+                w->best[n++] = candidate(bits_of(w->p[i]), i);
+    }
+    sort_best(w, n);
+    return n;
+}
+
+/* Into w->best by falling probability: as many as top_k and top_p leave, and none below min_p.
+ * Returns how many; *ret_sum is theirs. total: the sum of all p. */
 static size_t take_best(const struct sampler *s, struct sample_scratch *w, double total,
                         double *ret_sum)
 {
     const float *p = w->p;
-    size_t n = 0, kept = 0, k = s->opts.top_k ? s->opts.top_k : s->n_vocab;
-    double sum = 0.0, want = s->opts.top_p, kept_total = total;
-    /* Those below cannot matter to top_p: together they are less than what it leaves out. */
-    float floor =
-        s->opts.top_k || want >= 1.0 ? 0.0f : (float)((1.0 - want) * total / s->n_vocab * 0.5);
+    const double want = s->opts.top_p;
+    const size_t k = s->opts.top_k ? s->opts.top_k : s->n_vocab;
+    double sum = 0.0;
+    uint32_t least = 1, kth;
+    size_t n, kept = 0;
 
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (p[i] > floor)
-            w->order[n++] = (int32_t)i;
-    for (size_t i = n / 2; i-- > 0;)
-        sift(w->order, n, i, p);
-    /* top_p is a share of what top_k left: with both, take k first, then cut. */
-    size_t end = n;
-    while (end > 0 && kept < k && (s->opts.top_k || sum < want * total)) {
-        int32_t best = w->order[0];
-        w->order[0] = w->order[--end];
-        w->order[end] = best;
-        sift(w->order, end, 0, p);
-        sum += p[best];
-        kept++;
+    find_tops(w, s->n_vocab);
+    if (!s->opts.top_k) /* those below are together less than what top_p leaves out */
+        least += bits_of((float)((1.0 - want) * total / s->n_vocab * 0.5));
+    else if ((kth = kth_top(w, s->n_vocab, k)) > least)
+        least = kth;
+    n = collect(w, s->n_vocab, least);
+    n = n < k ? n : k;
+    if (s->opts.top_k && want < 1.0) { /* top_p is a share of what top_k left */
+        total = 0.0;
+        for (size_t i = 0; i < n; i++)
+            total += p[candidate_id(w->best[i])];
     }
-    if (s->opts.top_k && want < 1.0) {
-        kept_total = sum;
-        sum = 0.0;
-        for (kept = 0; sum < want * kept_total && kept < n - end; kept++)
-            sum += p[w->order[n - 1 - kept]];
-    }
-    while (kept > 1 && p[w->order[n - kept]] < s->opts.min_p * p[w->order[n - 1]])
-        sum -= p[w->order[n - kept--]];
-    memmove(w->order, w->order + n - kept, kept * sizeof(*w->order));
+    while (kept < n && (kept == 0 || want >= 1.0 || sum < want * total))
+        sum += p[candidate_id(w->best[kept++])];
+    while (kept > 1 &&
+           p[candidate_id(w->best[kept - 1])] < s->opts.min_p * p[candidate_id(w->best[0])])
+        sum -= p[candidate_id(w->best[--kept])];
     *ret_sum = sum;
     return kept;
 }
@@ -159,44 +241,61 @@ static int32_t draw_best(const struct sampler *s, struct sample_scratch *w, doub
     double sum, acc = 0.0;
     size_t n = take_best(s, w, total, &sum);
 
-    for (size_t i = n; i-- > 1;) {
-        acc += w->p[w->order[i]];
+    for (size_t i = 0; i + 1 < n; i++) {
+        acc += w->p[candidate_id(w->best[i])];
         if (acc > u * sum)
-            return w->order[i];
+            return (int32_t)candidate_id(w->best[i]);
     }
-    return w->order[0];
+    return (int32_t)candidate_id(w->best[n - 1]);
+}
+
+static double share_of(float p, float floor)
+{
+    return p >= floor ? (double)p : 0.0;
+}
+
+/* w->sums[i] = the i-th CHUNK probabilities of at least floor, added up in order: several chunks
+ * beside each other, as an addition waits for the one before. Returns the sum of the sums. */
+static double sum_chunks(struct sample_scratch *w, size_t n_vocab, float floor)
+{
+    double total = 0.0;
+    size_t c = 0;
+
+    memset(w->sums, 0, groups(n_vocab, CHUNK) * sizeof(*w->sums));
+    for (; n_vocab - c >= CHUNK * LANES; c += CHUNK * LANES) {
+        double part[LANES] = {0};
+        for (size_t i = 0; i < CHUNK; i++)
+            for (size_t lane = 0; lane < LANES; lane++)
+                part[lane] += share_of(w->p[c + lane * CHUNK + i], floor);
+        memcpy(w->sums + c / CHUNK, part, sizeof(part));
+    }
+    for (; c < n_vocab; c++)
+        w->sums[c / CHUNK] += share_of(w->p[c], floor);
+    for (size_t i = 0; i < groups(n_vocab, CHUNK); i++)
+        total += w->sums[i];
+    return total;
 }
 
 /* All candidates above min_p, in the order of their ids. */
-static int32_t draw_any(const struct sampler *s, const struct sample_scratch *w, float max,
-                        double u)
+static int32_t draw_any(const struct sampler *s, struct sample_scratch *w, float max, double u)
 {
-    enum { CHUNK = 256 };
-    float floor = s->opts.min_p * max;
-    double total = 0.0, acc = 0.0;
+    const float floor = s->opts.min_p * max;
+    const double want = u * sum_chunks(w, s->n_vocab, floor);
+    double run = 0.0;
     int32_t last = -1;
 
-    for (int pass = 0; pass < 2;
-         pass++) { /* sum, then find; the same additions in the same order */
-        double run = 0.0;
-        for (uint32_t c = 0; c < s->n_vocab; c += CHUNK) {
-            uint32_t end = s->n_vocab - c < CHUNK ? s->n_vocab : c + CHUNK;
-            double part = 0.0;
-            for (uint32_t i = c; i < end; i++)
-                part += w->p[i] >= floor ? (double)w->p[i] : 0.0;
-            if (pass == 1 && part > 0.0 && run + part > u * total) {
-                acc = run;
-                for (uint32_t i = c; i < end; i++)
-                    if (w->p[i] >= floor && w->p[i] > 0.0f) {
-                        acc += w->p[i];
-                        last = (int32_t)i;
-                        if (acc > u * total)
-                            return last;
-                    }
+    for (size_t c = 0; c < s->n_vocab; run += w->sums[c / CHUNK], c += CHUNK) {
+        size_t end = s->n_vocab - c < CHUNK ? s->n_vocab : c + CHUNK;
+        double acc = run;
+        if (w->sums[c / CHUNK] <= 0.0 || run + w->sums[c / CHUNK] <= want)
+            continue;
+        for (size_t i = c; i < end; i++)
+            if (w->p[i] >= floor && w->p[i] > 0.0f) {
+                acc += w->p[i];
+                last = (int32_t)i;
+                if (acc > want)
+                    return last;
             }
-            run += part;
-        }
-        total = run;
     }
     return last;
 }

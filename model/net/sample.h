@@ -1,7 +1,7 @@
 /* sample.h - from a row of logits to a token. Behind sampler_* and runner_sample of model.h.
  *
  * Owner:   a sampler belongs to its sequence; scratch to a worker.
- * Memory:  a bit a token in the sampler; two rows of floats in the scratch.
+ * Memory:  a bit a token in the sampler; six rows of floats in the scratch, touched on use.
  * Order:   repetition penalty (Keskar et al. 2019, CTRL, section 4.1), banned ends, temperature,
  * top_k (Fan et al. 2018), top_p (Holtzman et al. 2020), min_p (Nguyen et al. 2024), draw. Ties go
  * to the smaller id. The n-th draw of a seed is a pure function of both, so a text can be resumed
@@ -13,8 +13,10 @@
 #include "model/model.h"
 
 struct sample_scratch {
-    float *l, *p;   /* [n_vocab] */
-    int32_t *order; /* [n_vocab] */
+    float *l, *p;           /* [n_vocab] */
+    uint64_t *best, *spare; /* [n_vocab] candidates */
+    uint32_t *tops;         /* [n_vocab / 64, rounded up] */
+    double *sums;           /* [n_vocab / 256, rounded up] */
 };
 
 /* ends: ids that ban_end excludes; copied. */

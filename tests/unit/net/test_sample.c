@@ -67,7 +67,7 @@ static void check_distribution(const struct sampler_opts *o)
     ck_assert_int_eq(sample_scratch_open(&w, N), ST_OK);
     for (size_t i = 0; i < DRAWS; i++) {
         int32_t id;
-        ck_assert_int_eq(sample_draw(s, kernels_at(0), l, &w, &id), ST_OK);
+        ck_assert_int_eq(sample_draw(s, kernels_get(NULL), l, &w, &id), ST_OK);
         hits[id]++;
     }
     for (size_t i = 0; i < N; i++) {
@@ -111,6 +111,133 @@ START_TEST(draws_follow_the_distribution)
     o = plain;
     o.top_k = N + 100;
     check_distribution(&o);
+}
+END_TEST
+
+enum { WIDE = 5003, TRIES = 10 };
+
+struct ranked {
+    float p;
+    int32_t id;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->p != y->p)
+        return x->p < y->p ? 1 : -1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Draw number n of seed 42, as sample.h defines it. */
+static double uniform_of(uint64_t n)
+{
+    uint64_t z = 42 + (n + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (double)((z ^ (z >> 31)) >> 11) / 9007199254740992.0;
+}
+
+/* The draw by sorting all there is. total: the sum of p over all ids. */
+static int32_t drawn_from_sorted(const struct ranked *r, const struct sampler_opts *o, double total,
+                                 double u)
+{
+    size_t keep = o->top_k && o->top_k < WIDE ? o->top_k : WIDE, n = 0;
+    double sum = 0, acc = 0;
+
+    if (o->top_k) {
+        total = 0;
+        for (size_t i = 0; i < keep; i++)
+            total += r[i].p;
+    }
+    while (n < keep && r[n].p > 0 && (o->top_p >= 1 || sum < (double)o->top_p * total))
+        sum += r[n++].p;
+    while (n > 1 && r[n - 1].p < o->min_p * r[0].p)
+        sum -= r[--n].p;
+    for (size_t i = 0; i + 1 < n; i++)
+        if ((acc += r[i].p) > u * sum)
+            return r[i].id;
+    return r[n - 1].id;
+}
+
+/* Some logits are equal and many nearly so; sharp: few matter, flat: all do. */
+static void check_sorted(const struct sampler_opts *o, float scale)
+{
+    static float l[WIDE], p[WIDE];
+    static struct ranked r[WIDE];
+    struct sampler *s;
+    struct sample_scratch w;
+    float max = -1e9f;
+
+    for (size_t i = 0; i < WIDE; i++) {
+        l[i] = roundf(20.0f * sinf((float)(i * i % 9973))) * scale;
+        l[i] += i % 8 ? (float)(i * i % 997) * 1e-5f : 0.0f;
+        max = fmaxf(max, l[i]);
+    }
+    float total = kernels_at(0)->exp_sum(l, max, 1.0f / o->temperature, p, WIDE);
+    for (size_t i = 0; i < WIDE; i++)
+        r[i] = (struct ranked){p[i], (int32_t)i};
+    qsort(r, WIDE, sizeof(*r), by_rank);
+    ck_assert_int_eq(sampler_new(WIDE, NULL, 0, o, &s), ST_OK);
+    ck_assert_int_eq(sample_scratch_open(&w, WIDE), ST_OK);
+    for (uint64_t n = 0; n < TRIES; n++) {
+        int32_t id = -1;
+        ck_assert_int_eq(sample_draw(s, kernels_at(0), l, &w, &id), ST_OK);
+        ck_assert_int_eq(id, drawn_from_sorted(r, o, (double)total, uniform_of(n)));
+    }
+    sampler_free(s);
+    sample_scratch_done(&w);
+}
+
+START_TEST(the_best_are_those_of_a_sort)
+{
+    const uint32_t ks[] = {0, 1, 2, 40, 78, 79, 80, 1000, WIDE, WIDE + 7};
+    const float ps[] = {1.0f, 0.95f, 0.5f, 1e-6f}, scales[] = {0.02f, 0.5f, 10.0f};
+
+    for (size_t k = 0; k < sizeof(ks) / sizeof(ks[0]); k++)
+        for (size_t i = 0; i < sizeof(ps) / sizeof(ps[0]); i++)
+            for (size_t c = 0; c < sizeof(scales) / sizeof(scales[0]); c++) {
+                struct sampler_opts o = plain;
+                o.top_k = ks[k];
+                o.top_p = ps[i];
+                o.temperature = 0.8f;
+                o.min_p = (k + i) % 3 ? 0.0f : 0.1f;
+                if (ks[k] || ps[i] < 1.0f)
+                    check_sorted(&o, scales[c]);
+            }
+}
+END_TEST
+
+/* All that have a chance, added up by chunks of 256 in the order of their ids. */
+START_TEST(any_is_found_in_the_order_of_ids)
+{
+    static float l[WIDE], p[WIDE];
+    struct sampler_opts o = plain;
+    struct sampler *s;
+    struct sample_scratch w;
+    double total = 0;
+
+    for (size_t i = 0; i < WIDE; i++)
+        l[i] = i == 11 ? 0.0f : -fabsf(3.0f * sinf((float)(i * i % 9973)));
+    o.min_p = 0.1f;
+    kernels_at(0)->exp_sum(l, 0.0f, 1.0f, p, WIDE);
+    for (size_t i = 0; i < WIDE; i++)
+        total += p[i] >= o.min_p * p[11] ? (double)p[i] : 0;
+    ck_assert_int_eq(sampler_new(WIDE, NULL, 0, &o, &s), ST_OK);
+    ck_assert_int_eq(sample_scratch_open(&w, WIDE), ST_OK);
+    for (uint64_t n = 0; n < 150; n++) {
+        double acc = 0, want = uniform_of(n) * total;
+        int32_t id = -1, expect = -1;
+        for (size_t i = 0; i < WIDE && acc <= want; i++)
+            if (p[i] >= o.min_p * p[11]) {
+                acc += (double)p[i];
+                expect = (int32_t)i;
+            }
+        ck_assert_int_eq(sample_draw(s, kernels_at(0), l, &w, &id), ST_OK);
+        ck_assert_int_eq(id, expect);
+    }
+    sampler_free(s);
+    sample_scratch_done(&w);
 }
 END_TEST
 
@@ -231,6 +358,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {draws_follow_the_distribution,
+                                  the_best_are_those_of_a_sort,
+                                  any_is_found_in_the_order_of_ids,
                                   seeds_repeat_on_every_set,
                                   greedy_takes_the_first_largest,
                                   ends_can_be_banned,
