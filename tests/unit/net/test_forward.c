@@ -4,7 +4,9 @@
 #include "model/net/runner.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
+#include "config/limits.h"
 #include "unit/net/tiny.h"
 
 /* Most positions of a text, and most texts at once. */
@@ -294,6 +296,44 @@ START_TEST(a_worker_may_have_no_rows)
 }
 END_TEST
 
+/* Room that only many threads at the end of a long text would need is not in memory. */
+START_TEST(so_it_is_at_a_million_positions)
+{
+    static unsigned char in[1 << 20];
+    const struct batch_row row = {1, 0, LIMIT_CONTEXT - 1, true};
+    struct runner_opts opts = {.max_seqs = 1, .max_rows = 1, .max_logits = 1, .threads = 1};
+    struct tiny t = tiny_small;
+    float want[VOCAB];
+    struct weights w;
+    uint32_t seq;
+
+    t.ctx = LIMIT_CONTEXT;
+    t.layers = 1;
+    tiny_load(&t, &w);
+    for (; opts.threads <= 16; opts.threads += 15) {
+        const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        struct runner *rn;
+        ck_assert_int_eq(runner_new(&w, kernels_get(NULL), &opts, &rn, NULL), ST_OK);
+        size_t n = (rn->spans.bytes + page - 1) / page, used = 0;
+        ck_assert_uint_le(n, sizeof(in));
+        ck_assert_int_eq(runner_seq_new(rn, &seq), ST_OK);
+        ck_assert_int_eq(runner_seq_reserve(rn, seq, LIMIT_CONTEXT), ST_OK);
+        ck_assert_int_eq(runner_step(rn, &row, 1), ST_OK);
+        ck_assert_int_eq(mincore(rn->spans.base, rn->spans.bytes, in), 0);
+        for (size_t i = 0; i < n; i++)
+            used += in[i] & 1;
+        ck_assert_uint_le(used, n / 16);
+        if (opts.threads == 1)
+            memcpy(want, runner_logits(rn, 0), sizeof(want));
+        else
+            ck_assert(rn->item_spans == LIMIT_CONTEXT / 512 &&
+                      memcmp(want, runner_logits(rn, 0), sizeof(want)) == 0);
+        runner_free(rn);
+    }
+    weights_done(&w);
+}
+END_TEST
+
 START_TEST(broken_promises_about_rows_are_refused)
 {
     const struct runner_opts opts = {.max_seqs = 2, .max_rows = 4, .max_logits = 1, .threads = 1};
@@ -329,6 +369,7 @@ int main(void)
                                   so_it_is_over_several_spans,
                                   so_it_is_where_a_key_head_has_more_heads_than_an_item,
                                   a_worker_may_have_no_rows,
+                                  so_it_is_at_a_million_positions,
                                   broken_promises_about_rows_are_refused,
                                   NULL};
     return suite_run("forward", tests, 200);
