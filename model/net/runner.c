@@ -5,7 +5,7 @@
 
 #include "config/limits.h"
 
-enum { PREFIX_BYTES = 32 << 20 }; /* the default that model.h explains */
+enum { PREFIX_BYTES = 24 << 20 }; /* the default that model.h explains */
 
 static int open_pages(struct runner *rn, uint64_t kv_bytes, uint64_t prefix_bytes,
                       struct error *err)

@@ -190,5 +190,32 @@ START_TEST(what_is_published_is_not_written_again)
 }
 END_TEST
 
+static size_t idle_kept(const struct weights *w, uint64_t kv_bytes, uint64_t prefix_bytes)
+{
+    const struct runner_opts opts = {.kv_bytes = kv_bytes, .prefix_bytes = prefix_bytes};
+    struct runner *rn;
+
+    ck_assert_int_eq(runner_new(w, kernels_get(NULL), &opts, &rn, NULL), ST_OK);
+    size_t n = rn->kv.max_idle;
+    runner_free(rn);
+    return n;
+}
+
+START_TEST(memory_for_idle_pages_is_bounded)
+{
+    struct weights w;
+
+    tiny_load(&tiny_small, &w);
+    struct runner *rn = open_runner(&w, MODEL_KV_INT8, 1);
+    const uint64_t page = runner_info(rn)->page_bytes;
+    runner_free(rn);
+    ck_assert_uint_eq(idle_kept(&w, 20 * page, 3 * page), 3);
+    ck_assert_uint_eq(idle_kept(&w, 20 * page, 4 * page - 1), 3);
+    ck_assert_uint_eq(idle_kept(&w, 20 * page, 1), 0);
+    ck_assert_uint_eq(idle_kept(&w, 20 * page, 0), 10);
+    weights_done(&w);
+}
+END_TEST
+
 RUN_SUITE("attach", attached_positions_are_as_good_as_run_ones,
-          what_is_published_is_not_written_again)
+          what_is_published_is_not_written_again, memory_for_idle_pages_is_bounded)
