@@ -172,6 +172,9 @@ START_TEST(what_is_published_is_not_written_again)
     ck_assert_int_eq(runner_step(rn, &later, 1), ST_OK);
     runner_seq_publish(rn, seq, 0, ids, 71, true);
     ck_assert_int_eq(runner_step(rn, &later, 1), ST_INVALID);
+    ck_assert_int_eq(runner_seq_reserve(rn, seq, 200), ST_OK);
+    const struct batch_row beyond = {ids[0], seq, 130, true}; /* that was the last, it was said */
+    ck_assert_int_eq(runner_step(rn, &beyond, 1), ST_INVALID);
     runner_seq_free(rn, seq);
     ck_assert_uint_eq(runner_pages_free(rn), pages);
 
