@@ -136,7 +136,7 @@ struct runner_opts {
     uint32_t max_rows;     /* rows of one step; 0: 256 + max_seqs */
     uint32_t max_logits;   /* rows of one step that may want logits; 0: max_seqs */
     uint64_t kv_bytes;     /* bound of the key/value pages, touched on use; 0: n_ctx x max_seqs */
-    uint64_t prefix_bytes; /* memory may grow by so much for pages that only the prefix cache holds;
+    uint64_t prefix_bytes; /* memory may grow by so much for texts nobody has asked for twice;
                               0: half of kv_bytes, at most 24 MiB */
     enum model_kv kv;
     unsigned threads; /* compute threads, the caller's included; 0: 1 */
@@ -172,9 +172,9 @@ uint32_t runner_seq_pages(const struct runner *runner, uint32_t seq); /* that it
  * nothing of another's texts.
  *
  * Memory: pages that only the cache holds count as free. Before a page is touched that never was,
- * the oldest of them is used again, unless there are fewer than prefix_bytes: so memory is what the
- * running sequences ever needed at once, and prefix_bytes. (SmolLM2-135M has 0.78 MB a page: 32 of
- * them, or 2,048 tokens of texts that nobody is at; its 185 MiB in all leave no more.)
+ * the oldest of them is used again, unless there are fewer than prefix_bytes and what lookups have
+ * found so far (up to half of all pages): so memory is what the running sequences ever needed at
+ * once, prefix_bytes, and more only for texts that come back. (SmolLM2-135M: 0.78 MB a page.)
  *
  * attach: give an empty sequence what is stored of ids[0 .. n): at most n - 1 positions, as the
  * last row has to run. Whole pages are shared; of a page that begins alike a copy is made (none

@@ -44,8 +44,10 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
 }
 
 static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n,
-                    int32_t (*s)[KV_BLOCK]){ROWS_TO_4(n, qk_rows(k, dk, ahead, q, ROWS, s))}
+                    size_t n, int32_t (*s)[KV_BLOCK])
+{
+    ROWS_TO_4(n, qk_rows(k, dk, ahead, q, ROWS, s));
+}
 
 INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
                     const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)

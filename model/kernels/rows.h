@@ -1,6 +1,7 @@
 /* rows.h - a tile's number of rows as a constant, so that its sums stay in registers.
  *
- * ROWS_TO_4(n, f(a, ROWS)) calls f with ROWS = n, 1 <= n <= 4 (anything else is undefined); each call is a copy of an inlined f.
+ * ROWS_TO_4(n, f(a, ROWS)) calls f with ROWS = n, 1 <= n <= 4 (anything else is undefined); each
+ * call is a copy of an inlined f.
  */
 #ifndef OCTET_MODEL_KERNELS_ROWS_H
 #define OCTET_MODEL_KERNELS_ROWS_H

@@ -3,7 +3,8 @@
  *
  * It runs in base 2 over blocks of KV_BLOCK positions in ascending order (Milakov and Gimelshein
  * 2018, online normalizer; Dao et al. 2022): each block is reduced by itself, then merged, so that
- * chunking can't change a result. attn_merge does the same for spans of blocks (model/net/attention.c). */
+ * chunking can't change a result. attn_merge does the same for spans of blocks
+ * (model/net/attention.c). */
 #ifndef OCTET_MODEL_KERNELS_SOFTMAX_KERNELS_H
 #define OCTET_MODEL_KERNELS_SOFTMAX_KERNELS_H
 

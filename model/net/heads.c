@@ -1,5 +1,5 @@
-/* heads.c - from the product of a layer's input to queries, keys and values: whoever has made a head's
- * columns adds its bias, turns it by its position, and leaves it as attention reads it: queries in
+/* heads.c - from the product of a layer's input to queries, keys and values: whoever has made a
+ * head's columns adds its bias, turns it by its position, and leaves it as attention reads it: queries in
  * the runner, keys and values in the cache. */
 #include <math.h>
 

@@ -46,8 +46,9 @@ int kv_open(struct kv *kv, const struct kv_opts *o)
         return ST_NOMEM;
     kv->free_pages = calloc(kv->n_pages, sizeof(*kv->free_pages));
     kv->n_users = calloc(kv->n_pages, sizeof(*kv->n_users));
+    kv->found = calloc(kv->n_pages, sizeof(*kv->found));
     kv->seqs = calloc(kv->n_seqs, sizeof(*kv->seqs));
-    if (!kv->free_pages || !kv->n_users || !kv->seqs ||
+    if (!kv->free_pages || !kv->n_users || !kv->found || !kv->seqs ||
         prefix_open(&kv->prefix, kv->n_pages) != ST_OK) {
         kv_done(kv);
         return ST_NOMEM;
@@ -64,6 +65,7 @@ void kv_done(struct kv *kv)
         free(kv->seqs[i].pages);
     free(kv->seqs);
     free(kv->n_users);
+    free(kv->found);
     free(kv->free_pages);
     prefix_done(&kv->prefix);
     memory_unmap(kv->arena, kv->arena_bytes);
@@ -75,12 +77,22 @@ size_t kv_pages_free(const struct kv *kv)
     return kv->n_free + kv->prefix.n_idle;
 }
 
+/* Idle pages that may be kept while fresh ones are touched: some from the start, and as many more as
+ * lookups have found, so that memory grows for texts that come back and for no others. */
+static size_t most_idle(const struct kv *kv)
+{
+    size_t limit = kv->max_idle > kv->n_pages / 2 ? kv->max_idle : kv->n_pages / 2;
+    uint64_t most = kv->max_idle ? kv->max_idle + kv->n_found : 0;
+
+    return most < limit ? (size_t)most : limit;
+}
+
 /* A page that is in memory, the one idle for longest, or a fresh one, in this order unless few are
  * idle. */
 static int page_take(struct kv *kv, uint32_t *ret_page)
 {
     bool idle_first =
-        kv->n_free == 0 || (kv->n_free == kv->n_fresh && kv->prefix.n_idle >= kv->max_idle);
+        kv->n_free == 0 || (kv->n_free == kv->n_fresh && kv->prefix.n_idle >= most_idle(kv));
     int64_t page = idle_first ? prefix_evict(&kv->prefix) : PREFIX_NONE;
 
     if (page != PREFIX_NONE) {
@@ -94,6 +106,7 @@ static int page_take(struct kv *kv, uint32_t *ret_page)
     }
     assert(kv->n_users[page] == 0);
     kv->n_users[page] = 1;
+    kv->found[page] = false;
     *ret_page = (uint32_t)page;
     return ST_OK;
 }
@@ -206,6 +219,8 @@ uint32_t kv_attach(struct kv *kv, uint32_t seq, uint64_t tenant, const int32_t *
         if (page == PREFIX_NONE)
             break;
         page_share(kv, (uint32_t)page);
+        kv->n_found += !kv->found[page];
+        kv->found[page] = true;
         s->pages[s->n_pages++] = (uint32_t)page;
         text.parent = page;
         text.ids += KV_BLOCK;

@@ -35,6 +35,8 @@ struct kv {
     uint32_t *n_users; /* [n_pages] sequences */
     struct prefix prefix;
     uint64_t evicted;
+    bool *found;      /* [n_pages] by attach, since its text is in it */
+    uint64_t n_found; /* how often one was for the first time */
     struct kv_seq {
         uint32_t *pages;
         uint32_t n_pages, cap;

@@ -71,7 +71,7 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(got.max_batch, 32);
     ck_assert_uint_eq(got.max_queue, 128);
     ck_assert_uint_eq(got.kv_cache, 0);
-    ck_assert_uint_eq(got.prefix_cache, 24u << 20);
+    ck_assert_uint_eq(got.prefix_cache, 12u << 20);
     ck_assert_uint_eq(got.itl_target_ms, 0);
     ck_assert_uint_eq(got.draft_max, 15);
     ck_assert_uint_eq(got.timeout_ms, 0);

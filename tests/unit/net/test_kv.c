@@ -123,10 +123,40 @@ START_TEST(impossible_sizes_are_refused)
 }
 END_TEST
 
+/* Two texts take turns, and four idle pages may stay at first. What was found adds to that, once a
+ * page, until both stay. */
+START_TEST(texts_that_come_back_are_kept)
+{
+    enum { PAGES = 6, N = PAGES * KV_BLOCK, MORE = 2 * N };
+    struct kv_opts o = opts_of(MODEL_KV_F32, 2);
+    struct kv kv;
+    uint32_t found = 0;
+
+    o.n_pages = 64;
+    o.max_idle = 4;
+    ck_assert_int_eq(kv_open(&kv, &o), ST_OK);
+    for (int turn = 0; turn < 16; turn++) {
+        int32_t ids[N];
+        uint32_t seq;
+        for (int i = 0; i < N; i++)
+            ids[i] = i + turn % 2 * MORE;
+        ck_assert_int_eq(kv_seq_take(&kv, &seq), ST_OK);
+        found = kv_attach(&kv, seq, 0, ids, N);
+        ck_assert_uint_eq(turn < 2 ? found : 0, 0);
+        ck_assert_int_eq(kv_reserve(&kv, seq, N), ST_OK);
+        kv_publish(&kv, seq, 0, ids, N, true);
+        kv_seq_give(&kv, seq);
+    }
+    ck_assert_uint_eq(found, N - 1);
+    ck_assert_uint_le(kv.prefix.n_idle, 2 * PAGES + 2);
+    kv_done(&kv);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {pages_are_lent_and_come_back,
-                                  positions_are_where_the_products_look,
-                                  impossible_sizes_are_refused, NULL};
+    const TTest *const tests[] = {
+        pages_are_lent_and_come_back, positions_are_where_the_products_look,
+        impossible_sizes_are_refused, texts_that_come_back_are_kept, NULL};
     return suite_run("kv", tests, 60);
 }
