@@ -142,16 +142,38 @@ def test_tiny_int8_same_bytes(tiny, kv):
     check_same_bytes(tiny.path, kv, lines, shapes)
 
 
-@pytest.mark.parametrize("name", ["llama3-freqs", "qwen2-tied", "head80"])
-def test_tiny_far_positions(name, tmp_path):
-    """Many pages and attention blocks, up to the model's context."""
-    path = str(tmp_path / "model.gguf")
+# Many pages, attention blocks and spans, up to the model's context. With 256 rows a step each thread has rows of its
+# own; with 7 they share all, and the spans of one row.
+FAR = [
+    ("llama-spm", 256, 1),
+    ("llama-spm", 256, 2),
+    ("llama-spm", 7, 3),
+    ("llama3-freqs", 256, 2),
+    ("qwen2-tied", 7, 3),
+    ("head80", 256, 2),
+]
+
+
+def far(name, folder):
+    """The model, and ids that fill its context."""
+    path = str(folder / "model.gguf")
     make_tiny.make(name, path)
-    ids = np.random.Generator(np.random.PCG64(1)).integers(0, make_tiny.SPECS[name].n_vocab, 1024).tolist()
+    rng = np.random.Generator(np.random.PCG64(1))
+    return path, rng.integers(0, make_tiny.SPECS[name].n_vocab, 1024).tolist()
+
+
+@pytest.mark.parametrize("name, chunk, threads", FAR)
+def test_tiny_far_positions(name, chunk, threads, tmp_path):
+    path, ids = far(name, tmp_path)
     truth = oracle.Model(path).logits(ids)
-    assert np.abs(Engine(path, "fp32", "f32", 2, 256).logits([ids])[0] - truth).max() < FP32_CLOSE
+    assert np.abs(Engine(path, "fp32", "f32", threads, chunk).logits([ids])[0] - truth).max() < FP32_CLOSE
     for kv in ("int8", "f16", "f32"):
-        assert noise(Engine(path, "int8", kv, 2, 256).logits([ids])[0][-256:], truth[-256:]) < 0.08
+        assert noise(Engine(path, "int8", kv, threads, chunk).logits([ids])[0][-256:], truth[-256:]) < 0.08
+
+
+def test_tiny_far_same_bytes(tmp_path):
+    path, ids = far("llama-spm", tmp_path)
+    check_same_bytes(path, "int8", [ids, ids[:600], ids[5:7]], [(256, 2), (7, 3)])
 
 
 def test_tiny_tokenize(tiny):
