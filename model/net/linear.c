@@ -18,7 +18,7 @@ static bool is_built(const struct linear_desc *d)
                d->block_in == 0;
     return d->w_bits == 8 && d->group && d->group % 32 == 0 && d->group <= GROUP_MAX &&
            d->k % d->group == 0 && d->scale == SCALE_F16 && !d->w_zero && !d->a_zero &&
-           d->act == ACT_DYNAMIC_GROUP && d->block_in <= d->group;
+           d->act == ACT_DYNAMIC_GROUP && (!d->block_in || d->group % d->block_in == 0);
 }
 
 static int refuse(const struct linear_desc *d, const char *name, struct error *err)

@@ -79,11 +79,12 @@ static int octet_spec(const struct gguf *g, const char *name, struct quant_spec 
     bool block_ok = s.block_in <= 64 && s.block_out <= 64 && !(s.block_in & (s.block_in - 1)) &&
                     !(s.block_out & (s.block_out - 1));
     bool group_ok = s.group && s.group % 32 == 0 && s.group <= GROUP_MAX;
-    if (s.bits != 8 || !group_ok || !block_ok || s.block_in > s.group)
+    /* A block that a group does not hold would reach beyond the last one. */
+    if (s.bits != 8 || !group_ok || !block_ok || (s.block_in && s.group % s.block_in))
         return error_set(err, ST_UNSUPPORTED,
                          "%s: %.*s has %u bits, groups of %u, blocks of %u and %u: not built (8 "
-                         "bits, groups of a multiple of 32 up to %u, blocks up to 64 and to the "
-                         "group are)",
+                         "bits, groups of a multiple of 32 up to %u, blocks of a power of two up "
+                         "to 64 that divides the group are)",
                          gguf_path(g), (int)len, name, s.bits, s.group, s.block_in, s.block_out,
                          GROUP_MAX);
     *ret = s;

@@ -19,16 +19,17 @@ static const struct linear_desc int8 = {.n = 37,
 /* What is not built is refused by name, never run some other way. */
 START_TEST(unbuilt_combinations_are_named)
 {
-    struct linear_desc d[8];
-    const char *const says[8] = {"4-bit",
+    struct linear_desc d[9];
+    const char *const says[9] = {"4-bit",
                                  "groups of 40",
                                  "f32 scales",
                                  "scales and zero points",
                                  "activations with zero",
                                  "static",
                                  "dynamic per token",
-                                 "blocks of 128"};
-    for (size_t i = 0; i < 8; i++)
+                                 "blocks of 128",
+                                 "blocks of 64"};
+    for (size_t i = 0; i < 9; i++)
         d[i] = int8;
     d[0].w_bits = 4;
     d[1].group = 40;
@@ -38,7 +39,8 @@ START_TEST(unbuilt_combinations_are_named)
     d[5].act = ACT_STATIC;
     d[6].act = ACT_DYNAMIC_TOKEN;
     d[7].block_in = 128;
-    for (size_t i = 0; i < 8; i++) {
+    d[8].group = d[8].k = 96;
+    for (size_t i = 0; i < 9; i++) {
         struct error err = {""};
         struct linear l;
         struct arena arena = {0};

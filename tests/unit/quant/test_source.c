@@ -173,6 +173,50 @@ START_TEST(a_wrong_shape_is_named)
 }
 END_TEST
 
+/* What octet's own file says of a matrix's spec: answered, or refused. */
+static int stored(const struct quant_spec *spec, struct error *err)
+{
+    const struct gguf_str name = {"blk.0.attn_v", 12};
+    struct quant_spec read;
+    struct gguf_writer *w;
+    struct gguf *g;
+
+    snprintf(path, sizeof(path), "/tmp/octet_test_source_%d.gguf", (int)getpid());
+    ck_assert_int_eq(gguf_write_open(path, &w, NULL), ST_OK);
+    gguf_write_strs(w, "octet.linear.names", &name, 1);
+    gguf_write_u32s(w, "octet.linear.bits", &spec->bits, 1);
+    gguf_write_u32s(w, "octet.linear.group", &spec->group, 1);
+    gguf_write_u32s(w, "octet.linear.block_in", &spec->block_in, 1);
+    gguf_write_u32s(w, "octet.linear.block_out", &spec->block_out, 1);
+    gguf_write_tensor(w, "blk.0.attn_v.octet_q", GGUF_I8, (uint64_t[2]){K, 1}, 2);
+    ck_assert_int_eq(gguf_write_data(w, weights, K, NULL), ST_OK);
+    ck_assert_int_eq(gguf_write_commit(w, NULL), ST_OK);
+    ck_assert_int_eq(gguf_open(path, &(struct gguf_opts){0}, &g, NULL), ST_OK);
+    int r = source_stored_spec(g, "blk.0.attn_v.weight", &read, err);
+    if (r == ST_OK)
+        ck_assert_mem_eq(&read, spec, sizeof(read));
+    done(g);
+    return r;
+}
+
+START_TEST(a_stored_spec_is_one_that_runs)
+{
+    static const struct quant_spec bad[] = {
+        {4, 64, 0, 0},       {0, 64, 0, 0},  {8, 0, 0, 0},   {8, 40, 0, 0},
+        {8, 131072, 0, 0},   {8, 64, 48, 0}, {8, 64, 0, 48}, {8, 128, 128, 0},
+        {8, 64, 0, 128},     {8, 32, 64, 0}, {8, 96, 64, 0}, /* over the end of a row */
+        {8, 64, 1u << 31, 0}};
+    struct error err;
+
+    for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
+        ck_assert_int_eq(stored(&specs[i], NULL), ST_OK);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(stored(&bad[i], &err), ST_UNSUPPORTED);
+        ck_assert_msg(strstr(err.text, "blk.0.attn_v has"), "%s", err.text);
+    }
+}
+END_TEST
+
 START_TEST(octet_names_replace_the_suffix)
 {
     char q[256], s[256], longest[300];
@@ -188,8 +232,12 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {rounding_is_within_half_a_step,     a_zero_group_has_scale_zero,
-                                  broken_weights_are_refused_by_name, a_wrong_shape_is_named,
-                                  octet_names_replace_the_suffix,     NULL};
+    const TTest *const tests[] = {rounding_is_within_half_a_step,
+                                  a_zero_group_has_scale_zero,
+                                  broken_weights_are_refused_by_name,
+                                  a_wrong_shape_is_named,
+                                  octet_names_replace_the_suffix,
+                                  a_stored_spec_is_one_that_runs,
+                                  NULL};
     return suite_run("source", tests, 60);
 }
