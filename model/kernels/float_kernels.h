@@ -1,8 +1,8 @@
 /* float_kernels.h - every float step of the network, written once over the v16 of the including
  * file.
  *
- * Each set (generic.c, avx2.c, avx512vnni.c) includes one vec_*.h, then this. Because the
- * operations of vec_*.h are equal lane by lane, so are these. Contracts are in kernels.h. */
+ * Each set's file includes one vec_*.h, then this. Because the operations of vec_*.h are equal lane
+ * by lane, so are these. Contracts are in kernels.h. */
 #ifndef OCTET_MODEL_KERNELS_FLOAT_KERNELS_H
 #define OCTET_MODEL_KERNELS_FLOAT_KERNELS_H
 

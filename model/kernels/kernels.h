@@ -2,12 +2,11 @@
  *
  * The generic C set is the definition. Every other set equals it bit for bit, integers and floats
  * alike: sums run over 16 virtual lanes reduced in one fixed tree, exp is our own polynomial, fma
- * is explicit. The float kernels are therefore written once (float_kernels.h, attention_kernels.h)
- * over a 16-lane vector type that each set defines (vec_*.h); only the integer products are written
- * per set.
+ * is explicit. The float kernels are therefore written once (*_kernels.h) over a 16-lane vector type
+ * that each set defines (vec_*.h); only the integer products are written per set.
  *
  * Owner:   pure functions over the caller's buffers; any thread.
- * Memory:  nothing is allocated. Activations, weights and scratch are 64-byte aligned where said.
+ * Memory:  nothing is allocated. Weights and scratch are 64-byte aligned where said.
  * Errors:  none: shapes were checked when the model was loaded.
  * Not here: what a layer is (model/net/), how scales are chosen for weights (model/quant/). */
 #ifndef OCTET_MODEL_KERNELS_KERNELS_H
@@ -55,7 +54,7 @@ struct packed_f32 {
 
 /* Activations quantized per row and group: x' = scale * q. */
 struct quant_rows {
-    int8_t *q;     /* [rows][k], 64-byte aligned */
+    int8_t *q;     /* [rows][k] */
     float *scale;  /* [rows][k / group] */
     int32_t *comp; /* [rows][k / group]: -128 * sum of the group's q */
     size_t k, group;

@@ -18,8 +18,8 @@
  * which costs less than a barrier. */
 enum { ALONE_ROWS = 4 };
 
-/* Queries that one attention work item holds at once: rows of one sequence times the heads that
- * share a key head. */
+/* Queries that one attention work item holds at once: rows of one sequence times the heads of one
+ * key head, or of all. */
 enum { ATTN_QUERIES = 48 };
 
 /* A sequence is cut into spans for several workers only where fewer than so many items a worker
@@ -74,7 +74,7 @@ struct runner {
     float *q_scale;             /* [rows][n_head] */
     int32_t *q_comp;            /* [rows][n_head] */
     float *qf;                  /* [rows][n_head][query_step] or as floats */
-    float *gu;                  /* [rows][gate d_ff, up d_ff] */
+    float *gu;                  /* [rows][2 d_ff] gate and up in turns, as weights.h says */
     float *cosv, *sinv;         /* [rows][n_rot] */
     float *logits;              /* [max_logits][n_vocab] */
     size_t widest;              /* input of any layer */
