@@ -1,6 +1,5 @@
-/* avx2.c - AVX2 with FMA and F16C. Bytes are widened to 16 bits and multiplied
- * by vpmaddwd: vpmaddubsw would be shorter but saturates at 2^15, and every set
- * must give the same sums. */
+/* avx2.c - AVX2 with FMA and F16C. Bytes are widened to 16 bits and multiplied by vpmaddwd:
+ * vpmaddubsw would be shorter but saturates at 2^15, and every set must give the same sums. */
 #include <string.h>
 
 #include "model/kernels/rows.h"
@@ -92,13 +91,14 @@ INLINE void dots(const uint8_t *b, size_t stride, const bool is_signed, const in
             sum[i][e] = _mm256_add_epi32(sum[i][e], join(acc[i][2 * e], acc[i][2 * e + 1]));
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, const size_t n,
-                    int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    const size_t n, int32_t (*s)[KV_BLOCK])
 {
     const size_t eights = EIGHTS_OF(n);
     int16_t wide[ATTN_TILE][HEAD_MAX];
     const int16_t *x[ATTN_TILE];
 
+    (void)ahead;
     for (size_t i = 0; i < n; i++) {
         widen(q[i].q8, dk, true, wide[i]);
         x[i] = wide[i];
@@ -114,13 +114,14 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, con
     }
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                    int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     const size_t eights = EIGHTS_OF(n);
     int16_t wide[ATTN_TILE][KV_BLOCK];
     const int16_t *x[ATTN_TILE];
 
+    (void)ahead;
     for (size_t i = 0; i < n; i++) {
         widen(u[i], KV_BLOCK, false, wide[i]);
         x[i] = wide[i];
@@ -134,20 +135,6 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
             for (size_t e = 0; e < eights; e++)
                 _mm256_store_si256((__m256i *)(acc[i] + d + 8 * e), sum[i][e]);
     }
-}
-
-static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n, int32_t (*s)[KV_BLOCK])
-{
-    (void)ahead;
-    ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
-}
-
-static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    size_t n, int32_t (*acc)[HEAD_MAX])
-{
-    (void)ahead;
-    ROWS_TO_4(n, pv_rows(v, dv, u, ROWS, acc))
 }
 
 #include "model/kernels/attention_kernels.h"
@@ -207,18 +194,7 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
     }
 }
 
-static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
-                    size_t p1, const struct gemm_out *out)
-{
-    /* Tiles of nearly equal height: 8 rows are 4 + 4, not 6 + 2. */
-    const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-
-    for (size_t p = p0; p < p1; p++)
-        for (size_t t = 0; t < tiles; t++) {
-            size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            ROWS_TO_6(n, gemm_rows(w, a, r, p, ROWS, out))
-        }
-}
+#include "model/kernels/gemm_i8_kernels.h"
 
 enum { PEAK_CHAINS = 6, DOT_MACS = 32 };
 

@@ -43,14 +43,8 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
             _mm512_store_si512(s[i] + 16 * j, acc[i][j]);
 }
 
-static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n, int32_t (*s)[KV_BLOCK])
-{
-    ROWS_TO_4(n, qk_rows(k, dk, ahead, q, ROWS, s));
-}
-
-INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
+INLINE void pv_columns(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                       const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
 {
     __m512i sum[ATTN_TILE][4];
     for (size_t i = 0; i < n; i++)
@@ -74,20 +68,14 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (
             _mm512_store_si512(acc[i] + d0 + 16 * j, sum[i][j]);
 }
 
-INLINE void pv_all(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                   const size_t n, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     size_t d = 0;
     for (; d + 64 <= dv; d += 64)
-        pv_rows(v, dv, ahead, u, n, 4, acc, d);
+        pv_columns(v, dv, ahead, u, n, 4, acc, d);
     for (; d < dv; d += 16)
-        pv_rows(v, dv, ahead, u, n, 1, acc, d);
-}
-
-static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    size_t n, int32_t (*acc)[HEAD_MAX])
-{
-    ROWS_TO_4(n, pv_all(v, dv, ahead, u, ROWS, acc))
+        pv_columns(v, dv, ahead, u, n, 1, acc, d);
 }
 
 #include "model/kernels/attention_kernels.h"

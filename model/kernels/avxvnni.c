@@ -67,12 +67,13 @@ INLINE void step(__m256i (*sum)[VECS], const size_t rows, const uint8_t *b, size
     }
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, const size_t n,
-                    int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    const size_t n, int32_t (*s)[KV_BLOCK])
 {
     const size_t vecs = VECS_OF(n);
     const int8_t *x[ATTN_TILE];
 
+    (void)ahead;
     for (size_t i = 0; i < n; i++)
         x[i] = q[i].q8;
     for (size_t t = 0; t < KV_BLOCK; t += 8 * vecs) {
@@ -88,8 +89,8 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, con
     }
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                    const size_t vecs, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_columns(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
+                       const size_t vecs, int32_t (*acc)[HEAD_MAX])
 {
     __m256i sum[ATTN_TILE][VECS];
 
@@ -107,30 +108,17 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
             _mm256_store_si256((__m256i *)(acc[i] + 8 * j), sum[i][j]);
 }
 
-INLINE void pv_all(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                   int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     const size_t wide = 8 * VECS_OF(n);
     size_t d = 0;
 
+    (void)ahead;
     for (; d + wide <= dv; d += wide)
-        pv_rows(v + 4 * d, dv, u, n, wide / 8, (int32_t(*)[HEAD_MAX])(acc[0] + d));
+        pv_columns(v + 4 * d, dv, u, n, wide / 8, (int32_t(*)[HEAD_MAX])(acc[0] + d));
     for (; d < dv; d += 16)
-        pv_rows(v + 4 * d, dv, u, n, 2, (int32_t(*)[HEAD_MAX])(acc[0] + d));
-}
-
-static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n, int32_t (*s)[KV_BLOCK])
-{
-    (void)ahead;
-    ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
-}
-
-static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    size_t n, int32_t (*acc)[HEAD_MAX])
-{
-    (void)ahead;
-    ROWS_TO_4(n, pv_all(v, dv, u, ROWS, acc))
+        pv_columns(v + 4 * d, dv, u, n, 2, (int32_t(*)[HEAD_MAX])(acc[0] + d));
 }
 
 #include "model/kernels/attention_kernels.h"
@@ -190,18 +178,7 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
     }
 }
 
-static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
-                    size_t p1, const struct gemm_out *out)
-{
-    /* Tiles of nearly equal height: 8 rows are 4 + 4, not 6 + 2. */
-    const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-
-    for (size_t p = p0; p < p1; p++)
-        for (size_t t = 0; t < tiles; t++) {
-            size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            ROWS_TO_6(n, gemm_rows(w, a, r, p, ROWS, out))
-        }
-}
+#include "model/kernels/gemm_i8_kernels.h"
 
 enum { PEAK_CHAINS = 6, DOT_MACS = 64 };
 

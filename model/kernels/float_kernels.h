@@ -23,16 +23,8 @@ static inline v16 exp2_fraction(v16 r)
     return v16_fma(p, r, v16_set1(1.0f));
 }
 
-/* 2^x, x held to [-126, 127]. A NaN stays one (max and min give their second operand then). */
+/* 2^x for x <= 0, held to -126 from below. A NaN stays one (max gives its second operand then). */
 static inline v16 exp2_v16(v16 x)
-{
-    x = v16_min(v16_set1(127.0f), v16_max(v16_set1(-126.0f), x));
-    i16 n = v16_rint(x);
-    return v16_scale2(exp2_fraction(v16_sub(x, i16_float(n))), n);
-}
-
-/* The same for x <= 0 where nothing above it can come. */
-static inline v16 exp2_negative(v16 x)
 {
     x = v16_max(v16_set1(-126.0f), x);
     i16 n = v16_rint(x);

@@ -5,7 +5,7 @@
 
 enum { ATTN_TILE = 4 };
 
-static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+static void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
                     size_t n, int32_t (*s)[KV_BLOCK])
 {
     (void)ahead;
@@ -21,7 +21,7 @@ static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
         }
 }
 
-static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+static void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
                     size_t n, int32_t (*acc)[HEAD_MAX])
 {
     (void)ahead;

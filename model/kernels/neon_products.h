@@ -21,9 +21,10 @@ INLINE uint8x16_t four_u8(const uint8_t *p)
     return vreinterpretq_u8_u32(vdupq_n_u32(x));
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, const size_t n,
-                    int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                    const size_t n, int32_t (*s)[KV_BLOCK])
 {
+    (void)ahead;
     for (size_t t = 0; t < KV_BLOCK; t += 16, k += 16 * dk) {
         int32x4_t sum[ATTN_TILE][4];
         for (size_t i = 0; i < n; i++)
@@ -45,9 +46,10 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, const struct attn_query *q, con
     }
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                    int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
+                    const size_t n, int32_t (*acc)[HEAD_MAX])
 {
+    (void)ahead;
     int32x4_t start[ATTN_TILE];
 
     for (size_t i = 0; i < n; i++)
@@ -71,20 +73,6 @@ INLINE void pv_rows(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], co
             for (size_t j = 0; j < 4; j++)
                 vst1q_s32(acc[i] + d + 4 * j, sum[i][j]);
     }
-}
-
-static void qk_tile(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n, int32_t (*s)[KV_BLOCK])
-{
-    (void)ahead;
-    ROWS_TO_4(n, qk_rows(k, dk, q, ROWS, s))
-}
-
-static void pv_tile(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    size_t n, int32_t (*acc)[HEAD_MAX])
-{
-    (void)ahead;
-    ROWS_TO_4(n, pv_rows(v, dv, u, ROWS, acc))
 }
 
 #include "model/kernels/attention_kernels.h"
@@ -155,5 +143,15 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
             ROWS_TO_4(n, gemm_rows(w, a, r, p, ROWS, out))
         }
 }
+
+/* dot_step of peak_kernels.h: the set's instruction on all four registers. */
+#define DOT_STEP(dot)                                                                              \
+    INLINE i16 dot_step(i16 sum, i16 a, i16 b)                                                     \
+    {                                                                                              \
+        return (i16){dot(sum.a, vreinterpretq_s8_s32(a.a), vreinterpretq_s8_s32(b.a)),             \
+                     dot(sum.b, vreinterpretq_s8_s32(a.b), vreinterpretq_s8_s32(b.b)),             \
+                     dot(sum.c, vreinterpretq_s8_s32(a.c), vreinterpretq_s8_s32(b.c)),             \
+                     dot(sum.d, vreinterpretq_s8_s32(a.d), vreinterpretq_s8_s32(b.d))};            \
+    }
 
 #endif

@@ -70,13 +70,7 @@ INLINE void group_sums(const uint8_t *b, size_t c0, const int8_t *const *x, size
 
 enum { PEAK_CHAINS = 6, DOT_MACS = 128 };
 
-INLINE i16 dot_step(i16 sum, i16 a, i16 b)
-{
-    return (i16){vmmlaq_s32(sum.a, vreinterpretq_s8_s32(a.a), vreinterpretq_s8_s32(b.a)),
-                 vmmlaq_s32(sum.b, vreinterpretq_s8_s32(a.b), vreinterpretq_s8_s32(b.b)),
-                 vmmlaq_s32(sum.c, vreinterpretq_s8_s32(a.c), vreinterpretq_s8_s32(b.c)),
-                 vmmlaq_s32(sum.d, vreinterpretq_s8_s32(a.d), vreinterpretq_s8_s32(b.d))};
-}
+DOT_STEP(vmmlaq_s32)
 
 #include "model/kernels/peak_kernels.h"
 

@@ -12,10 +12,10 @@
 
 enum { KV_VECS = KV_BLOCK / 16 };
 
-/* Lanes of vector j that hold one of a block's n positions. */
-static inline size_t lanes_of(size_t n, size_t j)
+/* Vector j of a block of which n positions count: those lanes of a, the others of b. */
+KERNEL_INLINE v16 first_of(v16 a, v16 b, const size_t n, size_t j)
 {
-    return n > 16 * j ? n - 16 * j : 0;
+    return n < KV_BLOCK ? v16_first(a, b, n > 16 * j ? n - 16 * j : 0) : a;
 }
 
 /* Base-2 logits s[KV_BLOCK], of which n count → p = 2^(s - max), 0 beyond n; the block's max and
@@ -26,11 +26,10 @@ KERNEL_INLINE void block_softmax(const v16 *s, const size_t n, v16 *p, float *re
     const v16 low = v16_set1(-INFINITY), zero = v16_set1(0.0f);
     v16 top = low, sum = zero;
     for (size_t j = 0; j < KV_VECS; j++)
-        top = v16_max(n < KV_BLOCK ? v16_first(s[j], low, lanes_of(n, j)) : s[j], top);
+        top = v16_max(first_of(s[j], low, n, j), top);
     *ret_max = v16_hmax(top);
     for (size_t j = 0; j < KV_VECS; j++) {
-        v16 e = exp2_negative(v16_sub(s[j], v16_set1(*ret_max)));
-        p[j] = n < KV_BLOCK ? v16_first(e, zero, lanes_of(n, j)) : e;
+        p[j] = first_of(exp2_v16(v16_sub(s[j], v16_set1(*ret_max))), zero, n, j);
         sum = v16_add(sum, p[j]);
     }
     *ret_sum = v16_sum(sum);
