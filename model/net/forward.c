@@ -23,19 +23,6 @@ struct part {
     struct profile *profile;
 };
 
-/* Rows from `base` on in a region of their own: layers differ in width, so that with one stride for
- * all a worker would write where another, at another layer, still reads. */
-static struct linear_input region(const struct runner *rn, const struct linear_input *all,
-                                  size_t base)
-{
-    const size_t at = base * rn->widest, group = base * (rn->widest / 32 + 1);
-
-    return (struct linear_input){
-        .x = all->x + at,
-        .q = {.q = all->q.q + at, .scale = all->q.scale + group, .comp = all->q.comp + group},
-        .base = base};
-}
-
 static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_workers)
 {
     struct worker *own = &rn->workers[worker];
@@ -52,8 +39,8 @@ static struct part part_of(const struct runner *rn, unsigned worker, unsigned n_
     p.end = p.share.end;
     p.own = rn->by_rows || rn->n_rows <= ALONE_ROWS || n_workers == 1;
     if (rn->by_rows) {
-        p.in = region(rn, &rn->in, p.begin);
-        p.made = p.mid = region(rn, &rn->mid, p.begin);
+        p.in = scratch_region(rn, &rn->in, p.begin);
+        p.made = p.mid = scratch_region(rn, &rn->mid, p.begin);
     } else if (!p.own) {
         pool_share(rn->n_rows, worker, n_workers, &p.begin, &p.end);
     } else if (n_workers > 1) {
@@ -193,6 +180,7 @@ static bool ffn_by_units(const struct runner *rn, const struct part *p, const st
 static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
     _Alignas(64) float gu[BLOCK_FLOATS];
+    const struct gemm_out to_gu = {.out = gu, .ld = 2 * FFN_UNIT};
     size_t begin, end;
 
     pool_share(rn->w->hp.d_ff / FFN_UNIT, p->share.col, p->share.n_cols, &begin, &end);
@@ -203,7 +191,7 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
                                                                           : FFN_ROWS,
                                      .n0 = u * 2 * FFN_UNIT,
                                      .n = 2 * FFN_UNIT};
-            linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, gu);
+            linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, &to_gu);
             profile_mark(p->profile, PART_GATE_UP);
             for (size_t i = 0; i < b.rows; i++) {
                 float *x = linear_stage(&l->down, &p->made, p->row, r0 + i, u * FFN_UNIT);

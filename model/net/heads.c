@@ -1,6 +1,6 @@
 /* heads.c - from the product of a layer's input to queries, keys and values: whoever has made a
- * head's columns adds its bias, turns it by its position, and leaves it as attention reads it: queries in
- * the runner, keys and values in the cache. */
+ * head's columns adds its bias, turns it by its position, and leaves it as attention reads it:
+ * queries in the runner, keys and values in the cache. */
 #include <math.h>
 
 #include "model/net/runner.h"
@@ -58,6 +58,7 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
     const struct hparams *hp = &rn->w->hp;
     const struct linear *l = &rn->w->layers[layer].qkv;
     const size_t step = weights_head_step(hp->head_dim), rows = BLOCK_FLOATS / step;
+    const struct gemm_out to_x = {.out = x, .ld = step};
     struct profile *profile = &rn->workers[worker].profile;
     size_t begin, end;
 
@@ -68,7 +69,7 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
                                      .rows = share->end - r0 < rows ? share->end - r0 : rows,
                                      .n0 = u * step,
                                      .n = step};
-            linear_run_block(l, rn->kernels, in, &b, x);
+            linear_run_block(l, rn->kernels, in, &b, &to_x);
             profile_mark(profile, PART_QKV);
             for (size_t i = 0; i < b.rows; i++)
                 finish_head(rn, layer, u, r0 + i, x + i * step);

@@ -170,53 +170,45 @@ bool linear_part_is_apart(const struct linear *l, size_t n)
     return l->desc.act == ACT_FLOAT || n % l->desc.group == 0;
 }
 
-/* Rows from r0 on. */
-static struct quant_rows rows_from(const struct linear *l, const struct linear_input *in, size_t r0)
+void linear_run_block(const struct linear *l, const struct kernels *kernels,
+                      const struct linear_input *in, const struct linear_block *block,
+                      const struct gemm_out *out)
 {
-    size_t at = (r0 - in->base) * l->desc.k, group = at / l->desc.group;
+    const size_t k = l->desc.k, at = (block->r0 - in->base) * k;
+    const size_t panel = block->n0 / PANEL, n_panels = (block->n + PANEL - 1) / PANEL;
 
-    return (struct quant_rows){.q = in->q.q + at,
-                               .scale = in->q.scale + group,
-                               .comp = in->q.comp + group,
-                               .k = l->desc.k,
-                               .group = l->desc.group};
+    if (l->desc.w_bits == 32) {
+        struct packed_f32 w = l->floats;
+        w.w += panel * PANEL * k;
+        w.n = block->n;
+        kernels->gemm_f32(&w, in->x + at, block->rows, 0, n_panels, out);
+        return;
+    }
+    struct packed_i8 w = l->packed;
+    const size_t group = at / w.group;
+    struct quant_rows q = {.q = in->q.q + at,
+                           .scale = in->q.scale + group,
+                           .comp = in->q.comp + group,
+                           .k = k,
+                           .group = w.group};
+    w.w += panel * w.panel_bytes;
+    w.n = block->n;
+    kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, out);
 }
 
 void linear_run(const struct linear *l, const struct kernels *kernels,
                 const struct linear_input *in, const struct share *share,
                 const struct gemm_out *out)
 {
-    const size_t r0 = share->begin, rows = share->end - r0;
     struct gemm_out to = *out;
     size_t begin, end;
 
-    to.out += r0 * out->ld;
     pool_share(panels_of(l), share->col, share->n_cols, &begin, &end);
-    if (l->desc.w_bits == 32) {
-        kernels->gemm_f32(&l->floats, in->x + (r0 - in->base) * l->desc.k, rows, begin, end, &to);
+    if (begin == end)
         return;
-    }
-    struct quant_rows q = rows_from(l, in, r0);
-    kernels->gemm_i8(&l->packed, &q, rows, begin, end, &to);
-}
-
-void linear_run_block(const struct linear *l, const struct kernels *kernels,
-                      const struct linear_input *in, const struct linear_block *block, float *out)
-{
-    const size_t k = l->desc.k, panel = block->n0 / PANEL,
-                 n_panels = (block->n + PANEL - 1) / PANEL;
-    const struct gemm_out to = {.out = out, .ld = block->n};
-
-    if (l->desc.w_bits == 32) {
-        struct packed_f32 w = l->floats;
-        w.w += panel * PANEL * k;
-        w.n = block->n;
-        kernels->gemm_f32(&w, in->x + (block->r0 - in->base) * k, block->rows, 0, n_panels, &to);
-        return;
-    }
-    struct packed_i8 w = l->packed;
-    struct quant_rows q = rows_from(l, in, block->r0);
-    w.w += panel * w.panel_bytes;
-    w.n = block->n;
-    kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, &to);
+    const size_t n0 = begin * PANEL, n1 = end * PANEL < l->desc.n ? end * PANEL : l->desc.n;
+    const struct linear_block block = {
+        .r0 = share->begin, .rows = share->end - share->begin, .n0 = n0, .n = n1 - n0};
+    to.out += share->begin * out->ld + n0;
+    linear_run_block(l, kernels, in, &block, &to);
 }

@@ -84,15 +84,17 @@ void linear_quantize(const struct linear *l, const struct kernels *kernels, floa
                      const struct linear_input *in, size_t r, size_t k0, size_t n);
 /* Are n inputs at a multiple of n whole groups? Floats: yes. */
 bool linear_part_is_apart(const struct linear *l, size_t n);
-/* Rows [begin, end), one of n_cols shares of the outputs. out as in kernels.h, of row 0. */
-void linear_run(const struct linear *l, const struct kernels *kernels,
-                const struct linear_input *in, const struct share *share,
-                const struct gemm_out *out);
-/* Rows [r0, r0 + rows) and whole panels from output n0 on, n of them: out[row - r0][output - n0]. */
+/* Rows [r0, r0 + rows) and whole panels from output n0 on, n of them: out of kernels.h, of row r0
+ * and output n0. */
 struct linear_block {
     size_t r0, rows, n0, n;
 };
 void linear_run_block(const struct linear *l, const struct kernels *kernels,
-                      const struct linear_input *in, const struct linear_block *block, float *out);
+                      const struct linear_input *in, const struct linear_block *block,
+                      const struct gemm_out *out);
+/* That share of it. out as in kernels.h, of row 0. */
+void linear_run(const struct linear *l, const struct kernels *kernels,
+                const struct linear_input *in, const struct share *share,
+                const struct gemm_out *out);
 
 #endif

@@ -104,6 +104,10 @@ int runner_new(const struct weights *w, const struct kernels *kernels,
  * scratch_close. */
 int scratch_open(struct runner *rn);
 void scratch_close(struct runner *rn);
+/* The rows of in or mid from `base` on, in a region of their own: layers differ in width, so that
+ * with one stride for all a worker would write where another, at another layer, still reads. */
+struct linear_input scratch_region(const struct runner *rn, const struct linear_input *all,
+                                   size_t base);
 
 /* forward.c: one worker's part of a step. Every worker calls it at once (arg: the runner). */
 void forward_step(void *runner, unsigned worker, unsigned n_workers);

@@ -32,12 +32,18 @@ static void *buffer(size_t n, size_t size)
     return posix_memalign(&p, 64, (bytes + 127) / 64 * 64) ? NULL : p;
 }
 
+/* Scales of a row of k inputs: groups are 32 or more. */
+static size_t scales_of(size_t k)
+{
+    return k / 32 + 1;
+}
+
 static bool open_input(struct linear_input *in, size_t rows, size_t k)
 {
     in->x = buffer(rows * k, sizeof(float));
     in->q.q = buffer(rows * k, 1);
-    in->q.scale = buffer(rows * (k / 32 + 1), sizeof(float));
-    in->q.comp = buffer(rows * (k / 32 + 1), sizeof(int32_t));
+    in->q.scale = buffer(rows * scales_of(k), sizeof(float));
+    in->q.comp = buffer(rows * scales_of(k), sizeof(int32_t));
     return in->x && in->q.q && in->q.scale && in->q.comp;
 }
 
@@ -112,6 +118,17 @@ static bool open_worker(struct runner *rn, struct worker *w)
     return w->attn && w->row && open_input(&w->in, ALONE_ROWS, rn->widest) &&
            open_input(&w->mid, ALONE_ROWS, rn->widest) &&
            sample_scratch_open(&w->sample, rn->w->hp.n_vocab) == ST_OK;
+}
+
+struct linear_input scratch_region(const struct runner *rn, const struct linear_input *all,
+                                   size_t base)
+{
+    const size_t at = base * rn->widest, group = base * scales_of(rn->widest);
+
+    return (struct linear_input){
+        .x = all->x + at,
+        .q = {.q = all->q.q + at, .scale = all->q.scale + group, .comp = all->q.comp + group},
+        .base = base};
 }
 
 int scratch_open(struct runner *rn)
