@@ -24,7 +24,7 @@ static double growth(const struct bench_report *report, const struct bench_cell 
     return cell->times.step_s / report->first.times.step_s;
 }
 
-/* What the process holds beyond weights, keys and values: program, scratch, vocabulary. */
+/* Keys and values of all sequences at their end. */
 static double kv_bytes(const struct bench_cell *cell)
 {
     return (double)cell->shape.batch * (cell->shape.prompt + cell->shape.generate) *
@@ -60,11 +60,12 @@ static double total_seconds(const struct runner_profile *profile)
 static json_t *profile_json(const struct runner_profile *profile, const struct bench_cell *cell,
                             double peak)
 {
+    const double total = total_seconds(profile);
     json_t *doc = json_object();
 
     for (enum runner_part part = 0; part < RUNNER_PARTS; part++)
         json_object_set_new(doc, runner_part_name(part),
-                            part_json(profile, part, total_seconds(profile), cell, peak));
+                            part_json(profile, part, total, cell, peak));
     return doc;
 }
 
