@@ -80,14 +80,14 @@ static void attn_f_block(const struct kv_block_f *b, struct attn_query *q, size_
                              .ldw = dv,
                              .ldx = KV_BLOCK,
                              .k = all,
-                             .y = {t->o[0], HEAD_MAX, false}};
+                             .y = {.out = t->o[0], .ld = HEAD_MAX}};
     attn_f_rows(&pv, n, dv, b->half);
     for (size_t i = 0; i < n; i++) {
         struct f32_product rest = pv;
         rest.w = (const char *)b->v + all * dv * (b->half ? 2 : 4);
         rest.x = t->p[i] + all;
         rest.k = t->seen[i] - all;
-        rest.y = (struct gemm_out){t->o[i], HEAD_MAX, true};
+        rest.y = (struct gemm_out){.out = t->o[i], .ld = HEAD_MAX, .add = true};
         if (rest.k)
             attn_f_rows(&rest, 1, dv, b->half);
         for (size_t c = 0; c < dv; c += 16) {

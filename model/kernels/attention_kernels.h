@@ -2,9 +2,10 @@
  * float_kernels.h; softmax_kernels.h has the order of its sums).
  *
  * The including set has defined, before this, its integer products:
- *   qk_rows(k, dk, ahead, q, n, s)   s[i][t] = comp_i + sum_d (k[t][d] + 128) * q_i[d]
- *   pv_rows(v, dv, ahead, u, n, a)   a[i][d] = sum_t u_i[t] * v[t][d]
- * for n <= ATTN_TILE queries; what lies `ahead` bytes on may be fetched meanwhile.
+ *   qk_rows(k, dk, ahead, seen, q, n, s)   s[i][t] = comp_i + sum_d (k[t][d] + 128) * q_i[d]
+ *   pv_rows(v, dv, ahead, seen, u, n, a)   a[i][d] = sum_t u_i[t] * v[t][d]
+ * for n <= ATTN_TILE queries; positions from `seen` on need not be read (u is 0 there), and what
+ * lies `ahead` bytes on may be fetched meanwhile.
  *
  * Both products are integers (design.md section 5): P times V's scales is quantized to u8 per
  * block against the block's own maximum. */
@@ -59,17 +60,22 @@ KERNEL_INLINE void probs(const struct kv_block_i8 *b, struct attn_query *q, cons
     }
 }
 
-/* For m <= ATTN_TILE queries, of which some may see nothing of the block, or a part. */
+/* For m <= ATTN_TILE queries, of which some may see nothing of the block, or a part; of one row, they
+ * see the same. */
 static void attn_i8_probs(const struct kv_block_i8 *b, struct attn_query *q, size_t m,
                           const size_t *seen, const int32_t (*dots)[KV_BLOCK],
                           uint8_t (*u)[KV_BLOCK], float *unit, float *ret_old)
 {
-    size_t whole = 0;
+    size_t alike = 1;
 
-    while (whole < m && seen[whole] == KV_BLOCK)
-        whole++;
-    if (whole == m) {
+    while (alike < m && seen[alike] == seen[0])
+        alike++;
+    if (alike == m && seen[0] == KV_BLOCK) {
         ROWS_TO_4(m, probs(b, q, ROWS, KV_BLOCK, dots, u, unit, ret_old));
+        return;
+    }
+    if (alike == m) {
+        ROWS_TO_4(m, probs(b, q, ROWS, seen[0], dots, u, unit, ret_old));
         return;
     }
     for (size_t t = 0; t < m; t++)
@@ -90,13 +96,20 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         float unit[ATTN_TILE], old[ATTN_TILE];
         size_t seen[ATTN_TILE];
 
+        size_t most = 0;
+        for (size_t t = 0; t < m; t++) {
+            seen[t] = block_visible(&q[i + t], pos0);
+            most = seen[t] > most ? seen[t] : most;
+        }
+        if (!most)
+            continue;
         /* The first tile fetches for all: the next ones find this block in the first cache. */
         ptrdiff_t ahead = i == 0 ? b->ahead : 0;
-        ROWS_TO_4(m, qk_rows(b->k, dk, ahead, q + i, ROWS, dots));
-        for (size_t t = 0; t < m; t++)
-            seen[t] = block_visible(&q[i + t], pos0);
+        ROWS_TO_4(m, qk_rows(b->k, dk, ahead, most, q + i, ROWS, dots));
+        for (size_t j = 0; i == 0 && j < 2 * KV_BLOCK; j += 16)
+            __builtin_prefetch((const char *)(b->ks + j) + ahead, 0, 2);
         attn_i8_probs(b, q + i, m, seen, (const int32_t(*)[KV_BLOCK])dots, u, unit, old);
-        ROWS_TO_4(m, pv_rows(b->v, dv, ahead, (const uint8_t(*)[KV_BLOCK])u, ROWS, acc));
+        ROWS_TO_4(m, pv_rows(b->v, dv, ahead, most, (const uint8_t(*)[KV_BLOCK])u, ROWS, acc));
         for (size_t t = 0; t < m; t++)
             for (size_t d = 0; seen[t] && d < dv; d += 16) {
                 v16 o = v16_mul(v16_load(q[i + t].o + d), v16_set1(old[t]));

@@ -91,8 +91,8 @@ INLINE void dots(const uint8_t *b, size_t stride, const bool is_signed, const in
             sum[i][e] = _mm256_add_epi32(sum[i][e], join(acc[i][2 * e], acc[i][2 * e + 1]));
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    const size_t n, int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, size_t seen,
+                    const struct attn_query *q, const size_t n, int32_t (*s)[KV_BLOCK])
 {
     const size_t eights = EIGHTS_OF(n);
     int16_t wide[ATTN_TILE][HEAD_MAX];
@@ -103,7 +103,7 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
         widen(q[i].q8, dk, true, wide[i]);
         x[i] = wide[i];
     }
-    for (size_t t = 0; t < KV_BLOCK; t += 8 * eights) {
+    for (size_t t = 0; t < seen; t += 8 * eights) {
         __m256i sum[ATTN_TILE][2];
         for (size_t i = 0; i < n; i++)
             sum[i][0] = sum[i][1] = _mm256_set1_epi32(q[i].comp);
@@ -114,23 +114,23 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
     }
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    const size_t n, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                    const uint8_t (*u)[KV_BLOCK], const size_t n, int32_t (*acc)[HEAD_MAX])
 {
-    const size_t eights = EIGHTS_OF(n);
+    const size_t eights = EIGHTS_OF(n), depth = (seen + 3) / 4 * 4;
     int16_t wide[ATTN_TILE][KV_BLOCK];
     const int16_t *x[ATTN_TILE];
 
     (void)ahead;
     for (size_t i = 0; i < n; i++) {
-        widen(u[i], KV_BLOCK, false, wide[i]);
+        widen(u[i], depth, false, wide[i]);
         x[i] = wide[i];
     }
     for (size_t d = 0; d < dv; d += 8 * eights) {
         __m256i sum[ATTN_TILE][2];
         for (size_t i = 0; i < n; i++)
             sum[i][0] = sum[i][1] = _mm256_setzero_si256();
-        dots((const uint8_t *)v + 4 * d, 4 * dv, true, x, KV_BLOCK, n, sum);
+        dots((const uint8_t *)v + 4 * d, 4 * dv, true, x, depth, n, sum);
         for (size_t i = 0; i < n; i++)
             for (size_t e = 0; e < eights; e++)
                 _mm256_store_si256((__m256i *)(acc[i] + d + 8 * e), sum[i][e]);

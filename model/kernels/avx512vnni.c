@@ -17,50 +17,81 @@ INLINE __m512i four(const void *p)
     return _mm512_set1_epi32(x);
 }
 
-/* Each line of keys and values that is read fetches the one `ahead` of it into the second cache: in
- * between the products, as many at once as a burst of them would wait for each other. */
-INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    const size_t n, int32_t (*s)[KV_BLOCK])
+/* sum + u * x by fours */
+INLINE __m512i dot(__m512i sum, __m512i u, __m512i x)
+{
+    sum = _mm512_dpbusd_epi32(sum, u, x);
+    __asm__("" : "+v"(sum)); /* else gcc 12 moves sums about and spills */
+    return sum;
+}
+
+INLINE void fetch(const void *p, ptrdiff_t ahead)
+{
+    _mm_prefetch((const char *)p + ahead, _MM_HINT_T1);
+}
+
+/* Positions [0, 16 * vecs) of k. Each line of keys and values that is read fetches the one `ahead`
+ * of it into the second cache: in between the products, as many at once as a burst of them would
+ * wait for each other. */
+INLINE void qk_columns(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
+                       const size_t n, const size_t vecs, int32_t (*s)[KV_BLOCK], size_t t0)
 {
     __m512i acc[ATTN_TILE][4];
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < 4; j++)
+        for (size_t j = 0; j < vecs; j++)
             acc[i][j] = _mm512_set1_epi32(q[i].comp);
     for (size_t c = 0; c < dk; c += 4) {
         __m512i b[4];
-        for (size_t j = 0; j < 4; j++) {
-            b[j] = _mm512_load_si512(k + (j * dk + c) * 16);
-            _mm_prefetch((const char *)k + (j * dk + c) * 16 + ahead, _MM_HINT_T1);
+        for (size_t j = 0; j < vecs; j++) {
+            const uint8_t *at = k + t0 * dk + (j * dk + c) * 16;
+            b[j] = _mm512_load_si512(at);
+            fetch(at, ahead);
         }
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(q[i].q8 + c);
-            for (size_t j = 0; j < 4; j++)
-                acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], b[j], a);
+            for (size_t j = 0; j < vecs; j++)
+                acc[i][j] = dot(acc[i][j], b[j], a);
         }
     }
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < 4; j++)
-            _mm512_store_si512(s[i] + 16 * j, acc[i][j]);
+        for (size_t j = 0; j < vecs; j++)
+            _mm512_store_si512(s[i] + t0 + 16 * j, acc[i][j]);
 }
 
-INLINE void pv_columns(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                       const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX], size_t d0)
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, size_t seen,
+                    const struct attn_query *q, const size_t n, int32_t (*s)[KV_BLOCK])
+{
+    size_t t = 0;
+
+    if (seen > KV_BLOCK - 16) {
+        qk_columns(k, dk, ahead, q, n, 4, s, 0);
+        return;
+    }
+    for (; t < seen; t += 16)
+        qk_columns(k, dk, ahead, q, n, 1, s, t);
+    for (t *= dk; t < KV_BLOCK * dk; t += 64)
+        fetch(k + t, ahead);
+}
+
+INLINE void pv_columns(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                       const uint8_t (*u)[KV_BLOCK], const size_t n, const size_t vecs,
+                       int32_t (*acc)[HEAD_MAX], size_t d0)
 {
     __m512i sum[ATTN_TILE][4];
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < vecs; j++)
             sum[i][j] = _mm512_setzero_si512();
-    for (size_t t = 0; t < KV_BLOCK; t += 4) {
+    for (size_t t = 0; t < seen; t += 4) {
         __m512i b[4];
         for (size_t j = 0; j < vecs; j++) {
             const int8_t *at = v + t * dv + 4 * (d0 + 16 * j);
             b[j] = _mm512_load_si512(at);
-            _mm_prefetch((const char *)at + ahead, _MM_HINT_T1);
+            fetch(at, ahead);
         }
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(u[i] + t);
             for (size_t j = 0; j < vecs; j++)
-                sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], a, b[j]);
+                sum[i][j] = dot(sum[i][j], a, b[j]);
         }
     }
     for (size_t i = 0; i < n; i++)
@@ -68,22 +99,24 @@ INLINE void pv_columns(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_
             _mm512_store_si512(acc[i] + d0 + 16 * j, sum[i][j]);
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    const size_t n, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                    const uint8_t (*u)[KV_BLOCK], const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     size_t d = 0;
     for (; d + 64 <= dv; d += 64)
-        pv_columns(v, dv, ahead, u, n, 4, acc, d);
+        pv_columns(v, dv, ahead, seen, u, n, 4, acc, d);
     for (; d < dv; d += 16)
-        pv_columns(v, dv, ahead, u, n, 1, acc, d);
+        pv_columns(v, dv, ahead, seen, u, n, 1, acc, d);
+    for (size_t t = (seen + 3) / 4 * 4 * dv; t < KV_BLOCK * dv; t += 64)
+        fetch(v + t, ahead);
 }
 
 #include "model/kernels/attention_kernels.h"
 
-/* Bytes that a tile fetches into the second cache meanwhile. */
+/* What a tile fetches into the second cache meanwhile, from two places. */
 struct ahead {
-    const uint8_t *p;
-    size_t each; /* a group */
+    const uint8_t *p[2];
+    size_t each[2]; /* bytes a group */
 };
 
 /* `rows` rows from r0 times one panel of two vectors. Group's int32 sums become f32 once a group.
@@ -101,9 +134,11 @@ INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, siz
     for (size_t g = 0; g < n_groups; g++) {
         __m512i acc[TILE_ROWS][2];
         const uint8_t *b = panel + 2 * PANEL;
-        for (size_t i = 0; i < ahead.each; i += 64)
-            _mm_prefetch((const char *)ahead.p + i, _MM_HINT_T1);
-        ahead.p += ahead.each;
+        for (size_t s = 0; s < 2; s++) {
+            for (size_t i = 0; i < ahead.each[s]; i += 64)
+                fetch(ahead.p[s], (ptrdiff_t)i);
+            ahead.p[s] += ahead.each[s];
+        }
         for (size_t i = 0; i < rows; i++)
             acc[i][0] = acc[i][1] = _mm512_set1_epi32(comp[i * n_groups + g]);
         for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL) {
@@ -136,6 +171,15 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
     gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, ahead, f);
     for (size_t i = 0; i < rows; i++) {
         float *to = out->out + (r0 + i) * out->ld + p * PANEL;
+        if (n >= PANEL) {
+            if (out->add) {
+                f[i][0] = _mm512_add_ps(_mm512_loadu_ps(to), f[i][0]);
+                f[i][1] = _mm512_add_ps(_mm512_loadu_ps(to + 16), f[i][1]);
+            }
+            _mm512_storeu_ps(to, f[i][0]);
+            _mm512_storeu_ps(to + 16, f[i][1]);
+            continue;
+        }
         if (out->add) {
             f[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, to), f[i][0]);
             f[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, to + 16), f[i][1]);
@@ -145,6 +189,21 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
     }
 }
 
+static size_t lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* Tile i of n fetches a part of one of the caller's runs. */
+static void fetch_part(const struct prefetch *to, size_t i, size_t n, size_t n_groups,
+                       struct ahead *ahead)
+{
+    if (!to->n || i / to->n >= n / to->n)
+        return;
+    ahead->each[1] = lines(to->bytes / (n / to->n) / n_groups);
+    ahead->p[1] = to->runs[i % to->n] + i / to->n * n_groups * ahead->each[1];
+}
+
 static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
                     size_t p1, const struct gemm_out *out)
 {
@@ -152,12 +211,13 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
      * tile; several tiles also fetch the next panel, each its part (one tile has no time for that:
      * the hardware's own prefetching is quicker). */
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, n_groups = w->k / w->group;
-    size_t each = tiles > 1 ? (w->panel_bytes / tiles / n_groups + 63) / 64 * 64 : 0;
+    size_t each = tiles > 1 ? lines(w->panel_bytes / tiles / n_groups) : 0;
 
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            struct ahead ahead = {w->w + (p + 1) * w->panel_bytes + t * n_groups * each, each};
+            struct ahead ahead = {{w->w + (p + 1) * w->panel_bytes + t * n_groups * each}, {each}};
+            fetch_part(&out->prefetch, (p - p0) * tiles + t, (p1 - p0) * tiles, n_groups, &ahead);
             ROWS_TO_6(n, gemm_rows(w, a, r, p, ahead, ROWS, out))
         }
 }

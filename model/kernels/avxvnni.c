@@ -67,8 +67,8 @@ INLINE void step(__m256i (*sum)[VECS], const size_t rows, const uint8_t *b, size
     }
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    const size_t n, int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, size_t seen,
+                    const struct attn_query *q, const size_t n, int32_t (*s)[KV_BLOCK])
 {
     const size_t vecs = VECS_OF(n);
     const int8_t *x[ATTN_TILE];
@@ -76,7 +76,7 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
     (void)ahead;
     for (size_t i = 0; i < n; i++)
         x[i] = q[i].q8;
-    for (size_t t = 0; t < KV_BLOCK; t += 8 * vecs) {
+    for (size_t t = 0; t < seen; t += 8 * vecs) {
         __m256i acc[ATTN_TILE][VECS];
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < vecs; j++)
@@ -89,15 +89,15 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
     }
 }
 
-INLINE void pv_columns(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK], const size_t n,
-                       const size_t vecs, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_columns(const int8_t *v, size_t dv, size_t seen, const uint8_t (*u)[KV_BLOCK],
+                       const size_t n, const size_t vecs, int32_t (*acc)[HEAD_MAX])
 {
     __m256i sum[ATTN_TILE][VECS];
 
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < vecs; j++)
             sum[i][j] = _mm256_setzero_si256();
-    for (size_t t = 0; t < KV_BLOCK; t += 4)
+    for (size_t t = 0; t < seen; t += 4)
         for (size_t j = 0; j < vecs; j++) {
             __m256i b = load(v + t * dv + 32 * j);
             for (size_t i = 0; i < n; i++)
@@ -108,17 +108,17 @@ INLINE void pv_columns(const int8_t *v, size_t dv, const uint8_t (*u)[KV_BLOCK],
             _mm256_store_si256((__m256i *)(acc[i] + 8 * j), sum[i][j]);
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    const size_t n, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                    const uint8_t (*u)[KV_BLOCK], const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     const size_t wide = 8 * VECS_OF(n);
     size_t d = 0;
 
     (void)ahead;
     for (; d + wide <= dv; d += wide)
-        pv_columns(v + 4 * d, dv, u, n, wide / 8, (int32_t(*)[HEAD_MAX])(acc[0] + d));
+        pv_columns(v + 4 * d, dv, seen, u, n, wide / 8, (int32_t(*)[HEAD_MAX])(acc[0] + d));
     for (; d < dv; d += 16)
-        pv_columns(v + 4 * d, dv, u, n, 2, (int32_t(*)[HEAD_MAX])(acc[0] + d));
+        pv_columns(v + 4 * d, dv, seen, u, n, 2, (int32_t(*)[HEAD_MAX])(acc[0] + d));
 }
 
 #include "model/kernels/attention_kernels.h"

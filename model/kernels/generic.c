@@ -5,12 +5,12 @@
 
 enum { ATTN_TILE = 4 };
 
-static void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    size_t n, int32_t (*s)[KV_BLOCK])
+static void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, size_t seen,
+                    const struct attn_query *q, size_t n, int32_t (*s)[KV_BLOCK])
 {
     (void)ahead;
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < KV_BLOCK / 16; j++) {
+        for (size_t j = 0; 16 * j < seen; j++) {
             int32_t *acc = s[i] + 16 * j;
             for (size_t t = 0; t < 16; t++)
                 acc[t] = q[i].comp;
@@ -21,13 +21,13 @@ static void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
         }
 }
 
-static void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    size_t n, int32_t (*acc)[HEAD_MAX])
+static void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                    const uint8_t (*u)[KV_BLOCK], size_t n, int32_t (*acc)[HEAD_MAX])
 {
     (void)ahead;
     for (size_t i = 0; i < n; i++) {
         memset(acc[i], 0, dv * sizeof(acc[i][0]));
-        for (size_t t = 0; t < KV_BLOCK; t += 4)
+        for (size_t t = 0; t < seen; t += 4)
             for (size_t d = 0; d < dv; d++)
                 for (size_t e = 0; e < 4; e++)
                     acc[i][d] += u[i][t + e] * v[t * dv + 4 * d + e];

@@ -60,11 +60,19 @@ struct quant_rows {
     size_t k, group;
 };
 
+/* What the caller reads after a product: n runs of so many bytes, which the product may fetch into the
+ * second cache in between its multiply-adds. */
+struct prefetch {
+    const uint8_t *const *runs;
+    size_t n, bytes;
+};
+
 /* Where a product goes: out[row * ld + col], added to what is there if add. */
 struct gemm_out {
     float *out;
     size_t ld;
     bool add;
+    struct prefetch prefetch;
 };
 
 /* One key/value block as the INT8 cache stores it. */

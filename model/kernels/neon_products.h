@@ -21,11 +21,11 @@ INLINE uint8x16_t four_u8(const uint8_t *p)
     return vreinterpretq_u8_u32(vdupq_n_u32(x));
 }
 
-INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
-                    const size_t n, int32_t (*s)[KV_BLOCK])
+INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, size_t seen,
+                    const struct attn_query *q, const size_t n, int32_t (*s)[KV_BLOCK])
 {
     (void)ahead;
-    for (size_t t = 0; t < KV_BLOCK; t += 16, k += 16 * dk) {
+    for (size_t t = 0; t < seen; t += 16, k += 16 * dk) {
         int32x4_t sum[ATTN_TILE][4];
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < 4; j++)
@@ -46,8 +46,8 @@ INLINE void qk_rows(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct a
     }
 }
 
-INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (*u)[KV_BLOCK],
-                    const size_t n, int32_t (*acc)[HEAD_MAX])
+INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
+                    const uint8_t (*u)[KV_BLOCK], const size_t n, int32_t (*acc)[HEAD_MAX])
 {
     (void)ahead;
     int32x4_t start[ATTN_TILE];
@@ -59,7 +59,7 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, const uint8_t (
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < 4; j++)
                 sum[i][j] = start[i];
-        for (size_t t = 0; t < KV_BLOCK; t += 4) {
+        for (size_t t = 0; t < seen; t += 4) {
             uint8x16_t a[ATTN_TILE];
             for (size_t i = 0; i < n; i++)
                 a[i] = four_u8(u[i] + t);

@@ -37,7 +37,10 @@ static inline void v16_store(float *p, v16 a)
 }
 static inline void v16_storen(float *p, v16 a, size_t n)
 {
-    _mm512_mask_storeu_ps(p, v16_mask(n), a);
+    if (n >= 16)
+        _mm512_storeu_ps(p, a);
+    else
+        _mm512_mask_storeu_ps(p, v16_mask(n), a);
 }
 static inline v16 v16_add(v16 a, v16 b)
 {

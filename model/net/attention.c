@@ -15,6 +15,7 @@ enum { SPAN_BLOCKS = 8, SPAN = SPAN_BLOCKS * KV_BLOCK };
 /* Rows of one tile and the heads [kv_begin, kv_end) over spans [begin, end). */
 struct item {
     const struct attn_tile *tile;
+    const struct attn_tile *then;   /* NULL, or the tile that this worker attends next, alike */
     const struct linear_input *mid; /* where it goes */
     size_t layer, kv_begin, kv_end;
     uint32_t begin, end;
@@ -44,7 +45,7 @@ static void set_query(const struct runner *rn, struct attn_scratch *s, size_t i,
 }
 
 /* Bytes to what is read FETCH_AHEAD blocks after block b of head h: of this sequence, or of the one
- * that this worker probably attends next. Measured with 32 sequences, whose keys and values come
+ * that this worker attends next. Measured with 32 sequences, whose keys and values come
  * from memory: fetched so, in between the products, attention takes half the time. */
 static ptrdiff_t fetch_ahead(const struct runner *rn, const struct item *it, size_t h, uint32_t b,
                              uint32_t end)
@@ -56,9 +57,9 @@ static ptrdiff_t fetch_ahead(const struct runner *rn, const struct item *it, siz
     uint32_t to = b + (uint32_t)(at / heads);
 
     if (to >= end) {
-        if (rn->by_rows || it->end > 1 || tile < rn->tiles + rn->info.threads)
+        if (!it->then)
             return 0;
-        tile -= rn->info.threads; /* tiles are taken last first */
+        tile = it->then;
         to = 0;
     }
     return kv_head_at(&rn->kv, rn->rows[tile->first].seq, it->layer, it->kv_begin + at % heads,
@@ -219,6 +220,38 @@ static struct item item_at(const struct runner *rn, size_t layer, const struct l
     return it;
 }
 
+/* The next item of a worker's own, every n-th, or of one that is late; n_items: none is left. */
+static size_t next_item(struct runner *rn, size_t layer, size_t n_items, unsigned worker)
+{
+    const unsigned n = rn->info.threads;
+
+    for (unsigned k = 0; k < n; k++) {
+        unsigned whose = (worker + k) % n;
+        _Atomic size_t *next = &rn->next_item[whose * rn->w->hp.n_layer + layer];
+        size_t i = whose + n * atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
+        if (i < n_items)
+            return i;
+    }
+    return n_items;
+}
+
+size_t attention_runs(const struct runner *rn, size_t layer, unsigned worker,
+                      struct attn_walk *walk, const uint8_t **runs, size_t max)
+{
+    const size_t n_items = rn->n_tiles * (rn->w->hp.n_kv / rn->item_heads);
+    size_t n = 0;
+
+    while (n < max && worker + walk->item * rn->info.threads < n_items) {
+        size_t i = n_items - 1 - (worker + walk->item * rn->info.threads);
+        struct item it = item_at(rn, layer, NULL, i);
+        runs[n++] =
+            kv_head_at(&rn->kv, rn->rows[it.tile->first].seq, layer, it.kv_begin, walk->block);
+        if (++walk->block * KV_BLOCK >= attention_positions(rn, it.tile))
+            *walk = (struct attn_walk){walk->item + 1, 0};
+    }
+    return n;
+}
+
 void attention_layer(struct runner *rn, size_t layer, const struct linear_input *mid,
                      unsigned worker)
 {
@@ -233,13 +266,14 @@ void attention_layer(struct runner *rn, size_t layer, const struct linear_input 
         }
         return;
     }
-    /* Items differ in cost (later rows see more), so workers take the next one; the order changes
-     * no result. */
-    for (;;) {
-        size_t i = atomic_fetch_add_explicit(&rn->next_item[layer], 1, memory_order_relaxed);
-        if (i >= n_items)
-            return;
-        struct item it = item_at(rn, layer, mid, n_items - 1 - i); /* the longest first */
+    /* Items differ in cost (later rows see more), so workers take the next one, the longest first;
+     * each takes one ahead, to fetch it in time. The order changes no result. */
+    size_t i = next_item(rn, layer, n_items, worker), then;
+    for (; i < n_items; i = then) {
+        then = next_item(rn, layer, n_items, worker);
+        struct item it = item_at(rn, layer, mid, n_items - 1 - i);
+        if (then < n_items && it.end == 1)
+            it.then = item_at(rn, layer, mid, n_items - 1 - then).tile;
         attend(rn, scratch, &it);
     }
 }

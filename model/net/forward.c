@@ -10,7 +10,7 @@
 #include "model/net/runner.h"
 
 /* Rows whose gate and up are made, multiplied and quantized in one go. */
-enum { FFN_ROWS = BLOCK_FLOATS / (2 * FFN_UNIT) };
+enum { FFN_ROWS = BLOCK_FLOATS / (2 * FFN_UNIT), NEXT_RUNS = 32 };
 
 struct part {
     unsigned worker, n_workers;
@@ -176,13 +176,36 @@ static bool ffn_by_units(const struct runner *rn, const struct part *p, const st
            each * w * 10 <= n * 11;
 }
 
+/* Where the fetching of the next layer's keys and values has come to. */
+struct next_layer {
+    size_t layer;
+    struct attn_walk walk;
+    const uint8_t *runs[NEXT_RUNS];
+};
+
+/* Those that are fetched beside unit u of this worker's n. */
+static struct prefetch next_blocks(const struct runner *rn, const struct part *p,
+                                   struct next_layer *next, size_t u, size_t n)
+{
+    struct prefetch to = {.runs = next->runs, .bytes = rn->item_heads * rn->kv.head_bytes};
+    size_t want = rn->prefetch_blocks * (u + 1) / n - rn->prefetch_blocks * u / n;
+
+    if (next->layer < rn->w->hp.n_layer)
+        to.n = attention_runs(rn, next->layer, p->worker, &next->walk, next->runs,
+                              want < NEXT_RUNS ? want : NEXT_RUNS);
+    return to;
+}
+
 /* mid = silu(gate(in)) * up(in), quantized: this worker's units and rows. */
 static void ffn_units(const struct runner *rn, const struct part *p, const struct layer *l)
 {
     _Alignas(64) float gu[BLOCK_FLOATS];
-    const struct gemm_out to_gu = {.out = gu, .ld = 2 * FFN_UNIT};
+    struct gemm_out to_gu = {.out = gu, .ld = 2 * FFN_UNIT};
+    struct next_layer next;
     size_t begin, end;
 
+    next.layer = (size_t)(l - rn->w->layers) + 1;
+    next.walk = (struct attn_walk){0};
     pool_share(rn->w->hp.d_ff / FFN_UNIT, p->share.col, p->share.n_cols, &begin, &end);
     for (size_t u = begin; u < end; u++)
         for (size_t r0 = p->share.begin; r0 < p->share.end; r0 += FFN_ROWS) {
@@ -191,6 +214,9 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
                                                                           : FFN_ROWS,
                                      .n0 = u * 2 * FFN_UNIT,
                                      .n = 2 * FFN_UNIT};
+            to_gu.prefetch = (struct prefetch){0};
+            if (r0 == p->share.begin)
+                to_gu.prefetch = next_blocks(rn, p, &next, u - begin, end - begin);
             linear_run_block(&l->gate_up, rn->kernels, &p->in, &b, &to_gu);
             profile_mark(p->profile, PART_GATE_UP);
             for (size_t i = 0; i < b.rows; i++) {

@@ -84,6 +84,22 @@ static void plan_items(struct runner *rn)
         atomic_store_explicit(&rn->spans_done[i], 0, memory_order_relaxed);
 }
 
+/* A worker's share of what attention reads, as far as its caches hold it: products of some rows have
+ * time to fetch it, attention has not. */
+static size_t prefetch_blocks(const struct runner *rn)
+{
+    enum { PREFETCH_BYTES = 2 << 20 };
+    const size_t most = PREFETCH_BYTES / (rn->item_heads * rn->kv.head_bytes);
+    size_t n = 0;
+
+    if (rn->by_rows || rn->item_spans > 1)
+        return 0;
+    for (size_t i = 0; i < rn->n_tiles && n < most * rn->info.threads; i++)
+        n += (attention_positions(rn, &rn->tiles[i]) + KV_BLOCK - 1) / KV_BLOCK;
+    n = n * (rn->w->hp.n_kv / rn->item_heads) / rn->info.threads;
+    return n < most ? n : most;
+}
+
 void plan_step(struct runner *rn)
 {
     unsigned n = rn->info.threads;
@@ -100,7 +116,8 @@ void plan_step(struct runner *rn)
     if (!rn->by_rows)
         plan_tiles(rn, 0, (uint32_t)rn->n_rows);
     plan_items(rn);
-    for (size_t i = 0; i < rn->w->hp.n_layer; i++)
+    rn->prefetch_blocks = prefetch_blocks(rn);
+    for (size_t i = 0; i < n * rn->w->hp.n_layer; i++)
         atomic_store_explicit(&rn->next_item[i], 0, memory_order_relaxed);
 }
 

@@ -89,7 +89,8 @@ struct runner {
     size_t item_heads;             /* key/value heads of one attention item */
     size_t item_queries;           /* most there are of one */
     uint32_t item_spans;           /* spans a tile is cut into, 1: not at all */
-    _Atomic size_t *next_item;     /* [n_layer]: attention items handed out so far */
+    size_t prefetch_blocks;        /* of a worker's in the next layer, fetched beside gate and up */
+    _Atomic size_t *next_item;     /* [threads][n_layer]: attention items handed out so far */
     _Atomic uint32_t *spans_done;  /* [ATTN_FEW_ITEMS * threads] of a tile and head */
     struct arena spans;            /* of these, mapped for the most there can be */
     struct attn_query *span_query; /* [item_spans][items][item_queries] */
@@ -118,6 +119,14 @@ struct share plan_share(const struct runner *rn, unsigned worker);
  * attention_quantizes. */
 void attention_layer(struct runner *rn, size_t layer, const struct linear_input *mid,
                      unsigned worker);
+/* The first blocks of item_heads heads each that a worker reads in a layer if none is late, from where
+ * the walk, at first {0}, has come to. Returns how many, up to max. Not for spans apart. */
+struct attn_walk {
+    size_t item;
+    uint32_t block;
+};
+size_t attention_runs(const struct runner *rn, size_t layer, unsigned worker,
+                      struct attn_walk *walk, const uint8_t **runs, size_t max);
 /* A head's result is whole groups of o's input, so that whoever has it can quantize it. */
 bool attention_quantizes(const struct runner *rn, size_t layer);
 uint32_t attention_spans(uint32_t n_pos);

@@ -103,7 +103,7 @@ static bool open_attention(struct runner *rn)
     rn->row_cut = buffer(rn->info.threads + 1, sizeof(*rn->row_cut));
     rn->tile_cut = buffer(rn->info.threads + 1, sizeof(*rn->tile_cut));
     rn->tiles = buffer(rn->info.max_rows, sizeof(*rn->tiles));
-    rn->next_item = buffer(rn->w->hp.n_layer, sizeof(*rn->next_item));
+    rn->next_item = buffer(rn->info.threads * rn->w->hp.n_layer, sizeof(*rn->next_item));
     rn->spans_done = buffer(items, sizeof(*rn->spans_done));
     return rn->row_cut && rn->tile_cut && rn->tiles && rn->next_item && rn->spans_done &&
            open_spans(rn, items);
