@@ -73,6 +73,7 @@ struct gemm_out {
     size_t ld;
     bool add;
     struct prefetch prefetch;
+    const uint8_t *next; /* where the caller's next product begins: fetched beside the last panel */
 };
 
 /* One key/value block as the INT8 cache stores it. */

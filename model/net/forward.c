@@ -154,7 +154,10 @@ static const struct linear_input *attended(const struct runner *rn, const struct
 static void attention_block(struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
+    const struct gemm_out to_x = {.out = rn->x,
+                                  .ld = rn->w->hp.d_model,
+                                  .add = true,
+                                  .next = linear_cols(&l->gate_up, &p->share, PANEL).weights};
 
     norm_rows(rn, p, l->attn_norm, &l->qkv);
     heads_layer(rn, i, &p->in, &p->share, p->worker);
@@ -202,11 +205,12 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
     _Alignas(64) float gu[BLOCK_FLOATS];
     struct gemm_out to_gu = {.out = gu, .ld = 2 * FFN_UNIT};
     struct next_layer next;
-    size_t begin, end;
+    const struct linear_cols cols = linear_cols(&l->gate_up, &p->share, 2 * FFN_UNIT);
+    const uint8_t *down = linear_cols(&l->down, &p->share, PANEL).weights;
+    const size_t begin = cols.n0 / (2 * FFN_UNIT), end = begin + cols.n / (2 * FFN_UNIT);
 
     next.layer = (size_t)(l - rn->w->layers) + 1;
     next.walk = (struct attn_walk){0};
-    pool_share(rn->w->hp.d_ff / FFN_UNIT, p->share.col, p->share.n_cols, &begin, &end);
     for (size_t u = begin; u < end; u++)
         for (size_t r0 = p->share.begin; r0 < p->share.end; r0 += FFN_ROWS) {
             struct linear_block b = {.r0 = r0,
@@ -214,6 +218,7 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
                                                                           : FFN_ROWS,
                                      .n0 = u * 2 * FFN_UNIT,
                                      .n = 2 * FFN_UNIT};
+            to_gu.next = u + 1 == end ? down : NULL;
             to_gu.prefetch = (struct prefetch){0};
             if (r0 == p->share.begin)
                 to_gu.prefetch = next_blocks(rn, p, &next, u - begin, end - begin);
@@ -228,7 +233,7 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
             profile_mark(p->profile, PART_ACTIVATE);
         }
     profile_macs(p->profile, PART_GATE_UP,
-                 (double)(p->share.end - p->share.begin) * (double)((end - begin) * 2 * FFN_UNIT) *
+                 (double)(p->share.end - p->share.begin) * (double)cols.n *
                      (double)l->gate_up.desc.k);
     columns_barrier(rn, p);
 }
@@ -253,11 +258,23 @@ static const struct linear_input *ffn_rows(const struct runner *rn, const struct
     return &p->mid;
 }
 
+/* Where this worker's share of what follows layer i begins. */
+static const uint8_t *after_layer(const struct runner *rn, const struct part *p, size_t i)
+{
+    if (i + 1 == rn->w->hp.n_layer)
+        return linear_cols(weights_head(rn->w), &p->share, PANEL).weights;
+    return linear_cols(&rn->w->layers[i + 1].qkv, &p->share, weights_head_step(rn->w->hp.head_dim))
+        .weights;
+}
+
 /* x += down(silu(gate(norm(x))) * up(norm(x))) */
 static void ffn_block(const struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const struct gemm_out to_x = {.out = rn->x, .ld = rn->w->hp.d_model, .add = true};
+    const struct gemm_out to_x = {.out = rn->x,
+                                  .ld = rn->w->hp.d_model,
+                                  .add = true,
+                                  .next = after_layer(rn, p, i)};
     const struct linear_input *mid = &p->made;
 
     norm_rows(rn, p, l->ffn_norm, &l->gate_up);

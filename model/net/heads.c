@@ -58,24 +58,25 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
     const struct hparams *hp = &rn->w->hp;
     const struct linear *l = &rn->w->layers[layer].qkv;
     const size_t step = weights_head_step(hp->head_dim), rows = BLOCK_FLOATS / step;
-    const struct gemm_out to_x = {.out = x, .ld = step};
+    const struct linear_cols cols = linear_cols(l, share, step);
+    const uint8_t *o = linear_cols(&rn->w->layers[layer].o, share, PANEL).weights;
+    struct gemm_out to_x = {.out = x, .ld = step};
     struct profile *profile = &rn->workers[worker].profile;
-    size_t begin, end;
 
-    pool_share((size_t)hp->n_head + 2 * hp->n_kv, share->col, share->n_cols, &begin, &end);
-    for (size_t u = begin; u < end; u++)
+    for (size_t n0 = cols.n0; n0 < cols.n0 + cols.n; n0 += step)
         for (size_t r0 = share->begin; r0 < share->end; r0 += rows) {
             struct linear_block b = {.r0 = r0,
                                      .rows = share->end - r0 < rows ? share->end - r0 : rows,
-                                     .n0 = u * step,
+                                     .n0 = n0,
                                      .n = step};
+            to_x.next = n0 + step == cols.n0 + cols.n ? o : NULL;
             linear_run_block(l, rn->kernels, in, &b, &to_x);
             profile_mark(profile, PART_QKV);
             for (size_t i = 0; i < b.rows; i++)
-                finish_head(rn, layer, u, r0 + i, x + i * step);
+                finish_head(rn, layer, n0 / step, r0 + i, x + i * step);
             profile_mark(profile, PART_STORE);
         }
     profile_macs(profile, PART_QKV,
-                 (double)(share->end - share->begin) * (double)((end - begin) * step) *
+                 (double)(share->end - share->begin) * (double)cols.n *
                      (double)l->desc.k);
 }

@@ -6,11 +6,6 @@
 #include "model/kernels/half.h"
 #include "model/net/pool.h"
 
-static size_t panels_of(const struct linear *l)
-{
-    return (l->desc.n + PANEL - 1) / PANEL;
-}
-
 static bool is_built(const struct linear_desc *d)
 {
     if (d->w_bits == 32)
@@ -196,19 +191,41 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
     kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, out);
 }
 
+const uint8_t *linear_weights(const struct linear *l, size_t n0, size_t n, size_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    if (l->desc.w_bits == 32)
+        return NULL;
+    *ret_bytes = (n + PANEL - 1) / PANEL * l->packed.panel_bytes;
+    return l->packed.w + n0 / PANEL * l->packed.panel_bytes;
+}
+
+struct linear_cols linear_cols(const struct linear *l, const struct share *share, size_t unit)
+{
+    struct linear_cols c = {0};
+    size_t begin, end;
+
+    pool_share((l->desc.n + unit - 1) / unit, share->col, share->n_cols, &begin, &end);
+    c.n0 = begin * unit;
+    c.n = (end * unit < l->desc.n ? end * unit : l->desc.n) - c.n0;
+    if (l->desc.w_bits == 8) {
+        c.weights = l->packed.w + c.n0 / PANEL * l->packed.panel_bytes;
+        c.bytes = (c.n + PANEL - 1) / PANEL * l->packed.panel_bytes;
+    }
+    return c;
+}
+
 void linear_run(const struct linear *l, const struct kernels *kernels,
                 const struct linear_input *in, const struct share *share,
                 const struct gemm_out *out)
 {
-    struct gemm_out to = *out;
-    size_t begin, end;
-
-    pool_share(panels_of(l), share->col, share->n_cols, &begin, &end);
-    if (begin == end)
-        return;
-    const size_t n0 = begin * PANEL, n1 = end * PANEL < l->desc.n ? end * PANEL : l->desc.n;
+    const struct linear_cols c = linear_cols(l, share, PANEL);
     const struct linear_block block = {
-        .r0 = share->begin, .rows = share->end - share->begin, .n0 = n0, .n = n1 - n0};
-    to.out += share->begin * out->ld + n0;
+        .r0 = share->begin, .rows = share->end - share->begin, .n0 = c.n0, .n = c.n};
+    struct gemm_out to = *out;
+
+    if (!c.n)
+        return;
+    to.out += share->begin * out->ld + c.n0;
     linear_run_block(l, kernels, in, &block, &to);
 }

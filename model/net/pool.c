@@ -169,6 +169,6 @@ void pool_run(struct pool *pool, void (*fn)(void *, unsigned, unsigned), void *a
 
 void pool_share(size_t n, unsigned worker, unsigned n_workers, size_t *ret_begin, size_t *ret_end)
 {
-    *ret_begin = n * worker / n_workers;
-    *ret_end = n * (worker + 1) / n_workers;
+    *ret_begin = (n * worker + n_workers - 1) / n_workers;
+    *ret_end = (n * (worker + 1) + n_workers - 1) / n_workers;
 }
