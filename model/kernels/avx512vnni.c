@@ -216,7 +216,8 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
-            const uint8_t *next = p + 1 == p1 && out->next ? out->next : w->w + (p + 1) * w->panel_bytes;
+            const uint8_t *next =
+                p + 1 == p1 && out->next ? out->next : w->w + (p + 1) * w->panel_bytes;
             struct ahead ahead = {{next + t * n_groups * each}, {each}};
             fetch_part(&out->prefetch, (p - p0) * tiles + t, (p1 - p0) * tiles, n_groups, &ahead);
             ROWS_TO_6(n, gemm_rows(w, a, r, p, ahead, ROWS, out))

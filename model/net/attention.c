@@ -220,7 +220,8 @@ static struct item item_at(const struct runner *rn, size_t layer, const struct l
     return it;
 }
 
-/* The next item of a worker's own, every n-th, or of one that is late; n_items: none is left. */
+/* The next of a worker's own items, every n-th of all, or then of another's; n_items: none is left.
+ */
 static size_t next_item(struct runner *rn, size_t layer, size_t n_items, unsigned worker)
 {
     const unsigned n = rn->info.threads;
@@ -228,6 +229,8 @@ static size_t next_item(struct runner *rn, size_t layer, size_t n_items, unsigne
     for (unsigned k = 0; k < n; k++) {
         unsigned whose = (worker + k) % n;
         _Atomic size_t *next = &rn->next_item[whose * rn->w->hp.n_layer + layer];
+        if (whose + n * atomic_load_explicit(next, memory_order_relaxed) >= n_items)
+            continue; /* looked at first: a line that nobody writes is in everybody's cache */
         size_t i = whose + n * atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
         if (i < n_items)
             return i;

@@ -271,10 +271,8 @@ static const uint8_t *after_layer(const struct runner *rn, const struct part *p,
 static void ffn_block(const struct runner *rn, const struct part *p, size_t i)
 {
     const struct layer *l = &rn->w->layers[i];
-    const struct gemm_out to_x = {.out = rn->x,
-                                  .ld = rn->w->hp.d_model,
-                                  .add = true,
-                                  .next = after_layer(rn, p, i)};
+    const struct gemm_out to_x = {
+        .out = rn->x, .ld = rn->w->hp.d_model, .add = true, .next = after_layer(rn, p, i)};
     const struct linear_input *mid = &p->made;
 
     norm_rows(rn, p, l->ffn_norm, &l->gate_up);

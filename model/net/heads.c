@@ -77,6 +77,5 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
             profile_mark(profile, PART_STORE);
         }
     profile_macs(profile, PART_QKV,
-                 (double)(share->end - share->begin) * (double)cols.n *
-                     (double)l->desc.k);
+                 (double)(share->end - share->begin) * (double)cols.n * (double)l->desc.k);
 }

@@ -172,7 +172,12 @@ static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum ki
         const struct kernels *set = kernels_at(i);
         struct packed_i8 w;
         struct guarded packed = pack(&p, &set->pack, &w);
-        struct gemm_out to = {.out = i ? z.p : y.p, .ld = n};
+        const uint8_t *const runs[] = {w.w, w.w + 64, packed.p};
+        /* What it fetches meanwhile changes nothing; below, it fetches nothing. */
+        struct gemm_out to = {.out = i ? z.p : y.p,
+                              .ld = n,
+                              .prefetch = {runs, (rows + k) % 4, packed.bytes},
+                              .next = w.w};
 
         memset(to.out, 0xFF, rows * n * 4); /* not what the set before left there */
         set->gemm_i8(&w, &p.a, rows, 0, panels_of(&s), &to);

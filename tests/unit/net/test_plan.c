@@ -6,7 +6,7 @@
 #include "model/net/runner.h"
 #include "unit/suite.h"
 
-enum { ROWS = 3000, THREADS = 70, LAYERS = 3 };
+enum { ROWS = 3000, THREADS = 70, LAYERS = 3, TEXTS = 400, BLOCKS = 270, HEAD_BYTES = 8704 };
 
 struct fake {
     struct layer layer;
@@ -15,8 +15,10 @@ struct fake {
     struct batch_row rows[ROWS];
     size_t row_cut[THREADS + 1], tile_cut[THREADS + 1];
     struct attn_tile tiles[ROWS];
-    _Atomic size_t next_item[LAYERS];
+    _Atomic size_t next_item[THREADS * LAYERS];
     _Atomic uint32_t spans_done[ATTN_FEW_ITEMS * THREADS];
+    struct kv_seq seqs[TEXTS];
+    uint32_t pages[TEXTS][BLOCKS];
 };
 
 static struct fake *fake_new(unsigned threads, uint32_t n_head, uint32_t n_kv)
@@ -41,11 +43,18 @@ static struct fake *fake_new(unsigned threads, uint32_t n_head, uint32_t n_kv)
     f->rn.tiles = f->tiles;
     f->rn.next_item = f->next_item;
     f->rn.spans_done = f->spans_done;
+    f->rn.kv = (struct kv){
+        .n_kv = n_kv, .head_bytes = HEAD_BYTES, .page_bytes = (size_t)LAYERS * n_kv * HEAD_BYTES};
+    f->rn.kv.arena = (uint8_t *)f; /* nothing is read there */
+    f->rn.kv.seqs = f->seqs;
     return f;
 }
 
 static void add_text(struct fake *f, uint32_t seq, uint32_t pos, size_t n)
 {
+    f->seqs[seq].pages = f->pages[seq];
+    for (uint32_t b = 0; b < BLOCKS; b++)
+        f->pages[seq][b] = seq * BLOCKS + b;
     for (size_t i = 0; i < n; i++)
         f->rows[f->rn.n_rows++] = (struct batch_row){0, seq, pos + (uint32_t)i, false};
 }
@@ -157,7 +166,7 @@ static const char *wrong_items(const struct fake *f)
         NEED((rn->item_heads == 1 && rn->item_spans == 1) || queries <= ATTN_QUERIES);
     }
     NEED(rn->item_spans == 1 || rn->item_spans == spans);
-    for (size_t i = 0; i < LAYERS; i++)
+    for (size_t i = 0; i < LAYERS * rn->info.threads; i++)
         NEED(atomic_load(&f->next_item[i]) == 0);
     if (rn->item_spans == 1)
         return NULL;
@@ -167,6 +176,34 @@ static const char *wrong_items(const struct fake *f)
     NEED(rn->item_queries <= ATTN_QUERIES);
     for (size_t i = 0; i < items; i++)
         NEED(atomic_load(&f->spans_done[i]) == 0);
+    return NULL;
+}
+
+/* What is fetched for a worker is what it has in the next layer as often as
+ * it reads it, and not more than its caches hold. */
+static const char *wrong_runs(struct fake *f)
+{
+    struct runner *rn = &f->rn;
+    size_t n = 0, all = 0;
+
+    NEED(rn->prefetch_blocks * rn->item_heads * HEAD_BYTES <= 2 << 20);
+    if (rn->by_rows || rn->item_spans > 1) {
+        NEED(rn->prefetch_blocks == 0);
+        return NULL;
+    }
+    for (size_t i = 0; i < rn->n_tiles; i++)
+        all += (attention_positions(rn, &f->tiles[i]) + KV_BLOCK - 1) / KV_BLOCK *
+               (f->w.hp.n_kv / rn->item_heads);
+    NEED(rn->prefetch_blocks <= all / rn->info.threads);
+    for (unsigned w = 0; w < rn->info.threads; w++) {
+        struct attn_walk walk = {0};
+        const uint8_t *at;
+        for (; attention_runs(rn, LAYERS - 1, w, &walk, &at, 1); n++)
+            NEED((size_t)(at - rn->kv.arena) % rn->kv.page_bytes >=
+                 (LAYERS - 1) * f->w.hp.n_kv * HEAD_BYTES);
+        NEED(attention_runs(rn, 0, w, &walk, &at, 1) == 0);
+    }
+    NEED(n == all);
     return NULL;
 }
 
@@ -180,6 +217,8 @@ static void check(struct fake *f)
     const char *wrong = rn->by_rows ? wrong_rows(f) : wrong_columns(f);
     if (!wrong)
         wrong = wrong_items(f);
+    if (!wrong)
+        wrong = wrong_runs(f);
     ck_assert_msg(!wrong, "%zu rows, %u threads, %u of %u heads: not %s", rn->n_rows,
                   rn->info.threads, f->w.hp.n_kv, f->w.hp.n_head, wrong);
 }
