@@ -110,21 +110,26 @@ static void run(const struct kernels *k, const struct store *s, struct queries *
 static void check_right(const struct store *s, const struct queries *qs, bool integers)
 {
     for (size_t i = 0; i < QUERIES; i++) {
-        double p[BLOCKS * KV_BLOCK], unit[BLOCKS] = {0}, sum = 0, max = -INFINITY;
+        double p[BLOCKS * KV_BLOCK], unit[BLOCKS] = {0}, sum = 0, max = -INFINITY, loose = 0;
         const struct attn_query *q = &qs->q[i];
         for (size_t t = 0; t < q->n_pos; t++) {
+            double size = 0;
             p[t] = 0;
-            for (size_t c = 0; c < s->d; c++)
-                p[t] +=
+            for (size_t c = 0; c < s->d; c++) {
+                double part =
                     (double)q->qf[c] * s->kf[(t / KV_BLOCK * s->d + c) * KV_BLOCK + t % KV_BLOCK];
+                p[t] += part;
+                size += fabs(part);
+            }
             max = fmax(max, p[t]);
+            loose = fmax(loose, integers ? 0 : 32 * ldexp(size, -24)); /* a sum in f32, times v */
         }
         for (size_t t = 0; t < q->n_pos; t++)
             sum += p[t] = exp2(p[t] - max);
         for (size_t t = 0; t < q->n_pos; t++)
             unit[t / KV_BLOCK] = fmax(unit[t / KV_BLOCK], p[t] / sum * s->vs[t] / 255.0);
         for (size_t c = 0; c < s->d; c++) {
-            double right = 0, off = 3e-4; /* logits of hundreds in f32 */
+            double right = 0, off = 1e-4 + loose;
             for (size_t t = 0; t < q->n_pos; t++) {
                 right += p[t] / sum * s->vf[t * s->dv + c];
                 off += integers ? 0.501 * unit[t / KV_BLOCK] * fabs(s->vf[t * s->dv + c] / s->vs[t])
