@@ -69,7 +69,7 @@ static void attn_f_block(const struct kv_block_f *b, struct attn_query *q, size_
                              .ldw = KV_BLOCK,
                              .ldx = HEAD_MAX,
                              .k = d,
-                             .y = {t->p[0], KV_BLOCK, false}};
+                             .y = {.out = t->p[0], .ld = KV_BLOCK}};
     attn_f_rows(&qk, n, KV_BLOCK, b->half);
     for (size_t i = 0; i < n; i++) {
         attn_f_probs(t, &q[i], i);

@@ -92,7 +92,7 @@ static void gemm_f32(const struct packed_f32 *w, const float *x, size_t rows, si
                 .ldw = PANEL,
                 .ldx = w->k,
                 .k = w->k,
-                .y = {out->out + r * out->ld + p * PANEL, out->ld, out->add}};
+                .y = {.out = out->out + r * out->ld + p * PANEL, .ld = out->ld, .add = out->add}};
             f32_panel(&tile, rows * (t + 1) / tiles - r, n < PANEL ? n : PANEL);
         }
 }
