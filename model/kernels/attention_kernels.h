@@ -17,18 +17,19 @@
 #include "model/kernels/rows.h"
 #include "model/kernels/softmax_kernels.h"
 
-/* Softmax over one block's first n positions and P's quantization, for m queries that see as many,
- * step by step together: what one waits for, the others fill. unit: what one unit of u is worth in
- * o, 0: nothing. Inlined once for whole blocks, whose lanes need no masks. */
+/* Softmax over one block's first seen[t] positions and P's quantization, for m queries, step by step
+ * together: what one waits for, the others fill. unit: what one unit of u is worth in o, 0: nothing.
+ * Inlined once more for whole blocks, whose lanes need no masks. */
 KERNEL_INLINE void probs(const struct kv_block_i8 *b, struct attn_query *q, const size_t m,
-                         const size_t n, const int32_t (*dots)[KV_BLOCK], uint8_t (*u)[KV_BLOCK],
-                         float *unit, float *ret_old)
+                         const size_t *seen, const bool whole, int32_t (*dots)[KV_BLOCK],
+                         uint8_t (*u)[KV_BLOCK], float *unit, float *ret_old)
 {
     const v16 low = v16_set1(-INFINITY), zero = v16_set1(0.0f);
     v16 s[ATTN_TILE][KV_VECS], sum[ATTN_TILE], top[ATTN_TILE];
     float max[ATTN_TILE], fresh[ATTN_TILE];
 
     for (size_t t = 0; t < m; t++) {
+        const size_t n = whole ? KV_BLOCK : seen[t];
         top[t] = low;
         for (size_t j = 0; j < KV_VECS; j++) {
             v16 d = v16_mul(i16_float(i16_load(dots[t] + 16 * j)), v16_load(b->ks + 16 * j));
@@ -39,6 +40,7 @@ KERNEL_INLINE void probs(const struct kv_block_i8 *b, struct attn_query *q, cons
     for (size_t t = 0; t < m; t++)
         max[t] = v16_hmax(top[t]);
     for (size_t t = 0; t < m; t++) {
+        const size_t n = whole ? KV_BLOCK : seen[t];
         sum[t] = top[t] = zero;
         for (size_t j = 0; j < KV_VECS; j++) {
             v16 e = first_of(exp2_v16(v16_sub(s[t][j], v16_set1(max[t]))), zero, n, j);
@@ -60,31 +62,6 @@ KERNEL_INLINE void probs(const struct kv_block_i8 *b, struct attn_query *q, cons
     }
 }
 
-/* For m <= ATTN_TILE queries, of which some may see nothing of the block, or a part; of one row, they
- * see the same. */
-static void attn_i8_probs(const struct kv_block_i8 *b, struct attn_query *q, size_t m,
-                          const size_t *seen, const int32_t (*dots)[KV_BLOCK],
-                          uint8_t (*u)[KV_BLOCK], float *unit, float *ret_old)
-{
-    size_t alike = 1;
-
-    while (alike < m && seen[alike] == seen[0])
-        alike++;
-    if (alike == m && seen[0] == KV_BLOCK) {
-        ROWS_TO_4(m, probs(b, q, ROWS, KV_BLOCK, dots, u, unit, ret_old));
-        return;
-    }
-    if (alike == m) {
-        ROWS_TO_4(m, probs(b, q, ROWS, seen[0], dots, u, unit, ret_old));
-        return;
-    }
-    for (size_t t = 0; t < m; t++)
-        if (seen[t])
-            probs(b, q + t, 1, seen[t], dots + t, u + t, unit + t, ret_old + t);
-        else
-            memset(u[t], 0, KV_BLOCK);
-}
-
 static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n, uint32_t pos0,
                     size_t dk, size_t dv)
 {
@@ -94,11 +71,11 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         _Alignas(64) uint8_t u[ATTN_TILE][KV_BLOCK] = {{0}};
         _Alignas(64) int32_t acc[ATTN_TILE][HEAD_MAX];
         float unit[ATTN_TILE], old[ATTN_TILE];
-        size_t seen[ATTN_TILE];
+        size_t seen[ATTN_TILE], least = KV_BLOCK, most = 0;
 
-        size_t most = 0;
         for (size_t t = 0; t < m; t++) {
             seen[t] = block_visible(&q[i + t], pos0);
+            least = seen[t] < least ? seen[t] : least;
             most = seen[t] > most ? seen[t] : most;
         }
         if (!most)
@@ -108,7 +85,10 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
         ROWS_TO_4(m, qk_rows(b->k, dk, ahead, most, q + i, ROWS, dots));
         for (size_t j = 0; i == 0 && j < 2 * KV_BLOCK; j += 16)
             __builtin_prefetch((const char *)(b->ks + j) + ahead, 0, 2);
-        attn_i8_probs(b, q + i, m, seen, (const int32_t(*)[KV_BLOCK])dots, u, unit, old);
+        if (least == KV_BLOCK)
+            ROWS_TO_4(m, probs(b, q + i, ROWS, seen, true, dots, u, unit, old))
+        else
+            ROWS_TO_4(m, probs(b, q + i, ROWS, seen, false, dots, u, unit, old))
         ROWS_TO_4(m, pv_rows(b->v, dv, ahead, most, (const uint8_t(*)[KV_BLOCK])u, ROWS, acc));
         for (size_t t = 0; t < m; t++)
             for (size_t d = 0; seen[t] && d < dv; d += 16) {
