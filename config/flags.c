@@ -382,14 +382,12 @@ static void print_flag(FILE *out, const struct flag *flag, size_t indent)
 
 void flags_help(const struct flag_table *table, FILE *out)
 {
-    static const struct flag builtin[] = {
-        {.name = "help", .help = "this text"},
-        {.name = "version", .help = "the version"},
-    };
-    size_t indent = left_width(&builtin[1]) + 2;
+    char usage[256];
+    size_t indent = 0;
 
+    snprintf(usage, sizeof(usage), "%s | --help | --version", table->usage);
     fputs("usage: ", out);
-    print_wrapped(out, table->usage, 7, 7);
+    print_wrapped(out, usage, 7, 7);
     print_wrapped(out, table->about, 0, 0);
     for (size_t i = 0; i < table->n_flags; i++)
         if (table->flags[i].type != FLAG_RESERVED && left_width(&table->flags[i]) + 2 > indent)
@@ -397,8 +395,6 @@ void flags_help(const struct flag_table *table, FILE *out)
     for (size_t i = 0; i < table->n_flags; i++)
         if (table->flags[i].type != FLAG_RESERVED)
             print_flag(out, &table->flags[i], indent);
-    for (size_t i = 0; i < 2; i++)
-        print_flag(out, &builtin[i], indent);
     if (table->tail)
         print_wrapped(out, table->tail, 0, 0);
 }

@@ -10,7 +10,11 @@
 #define LIMIT_GGUF_KEYS 65536u
 #define LIMIT_GGUF_NAME 256u /* bytes of a tensor's or key's name */
 #define LIMIT_GGUF_DIMS 4u
-#define LIMIT_VOCAB 1048576u /* tokens */
+#define LIMIT_SAFETENSORS_HEADER 16777216u /* bytes of JSON; a tensor takes some 120 */
+#define LIMIT_SHARDS 4096u                 /* files of one model */
+#define LIMIT_MODEL_JSON_BYTES 67108864u   /* of tokenizer.json and its like; parsed: 20 times it */
+#define LIMIT_MODEL_JSON_CONTAINERS 4194304u /* objects and arrays: some 100 bytes each */
+#define LIMIT_VOCAB 1048576u                 /* tokens */
 #define LIMIT_LAYERS 1024u
 #define LIMIT_WIDTH 262144u    /* any of d_model, d_ff, rows of a head */
 #define LIMIT_CONTEXT 1048576u /* positions */

@@ -21,22 +21,23 @@ void progress_init(struct progress *progress)
     *progress = (struct progress){.fd = STDERR_FILENO, .enabled = isatty(STDERR_FILENO) == 1};
 }
 
-size_t progress_format(char *out, size_t cap, const char *what, uint64_t done, uint64_t total,
-                       double elapsed_s)
+size_t progress_format(char *out, size_t cap, const struct progress_state *s)
 {
-    double mb = (double)done / 1e6;
-    double rate = elapsed_s > 0 ? mb / elapsed_s : 0;
-    double left_s = rate > 0 && total > done ? ((double)total / 1e6 - mb) / rate : 0;
+    const char *unit = s->unit ? s->unit : "MB";
+    double scale = s->unit ? 1 : 1e6, done = (double)s->done / scale,
+           total = (double)s->total / scale;
+    double rate = s->elapsed_s > 0 ? done / s->elapsed_s : 0;
+    double left_s = rate > 0 && total > done ? (total - done) / rate : 0;
     int len;
 
-    if (total == 0)
-        len = snprintf(out, cap, "%s  %.0f MB  %.0f MB/s", what, mb, rate);
-    else if (done >= total)
-        len = snprintf(out, cap, "%s  100 %%  %.0f MB in %.1f s", what, mb, elapsed_s);
+    if (s->total == 0)
+        len = snprintf(out, cap, "%s  %.0f %s  %.0f %s/s", s->what, done, unit, rate, unit);
+    else if (s->done >= s->total)
+        len =
+            snprintf(out, cap, "%s  100 %%  %.0f %s in %.1f s", s->what, done, unit, s->elapsed_s);
     else
-        len = snprintf(out, cap, "%s  %d %%  %.0f of %.0f MB  %.0f MB/s  %.0f s left", what,
-                       (int)((double)done * 100.0 / (double)total), mb, (double)total / 1e6, rate,
-                       left_s);
+        len = snprintf(out, cap, "%s  %d %%  %.0f of %.0f %s  %.0f %s/s  %.0f s left", s->what,
+                       (int)(done * 100.0 / total), done, total, unit, rate, unit, left_s);
     return len < 0 ? 0 : (size_t)len < cap ? (size_t)len : cap - 1;
 }
 
@@ -53,6 +54,7 @@ void progress_update(void *arg, const char *what, uint64_t done, uint64_t total)
     bool finished = total > 0 && done >= total;
     bool fresh = strncmp(p->what, what, sizeof(p->what) - 1) != 0;
     char line[256] = "\r\033[K"; /* back to column 0, clear the line */
+    size_t len;
 
     if (!p->enabled)
         return;
@@ -65,7 +67,11 @@ void progress_update(void *arg, const char *what, uint64_t done, uint64_t total)
     }
     if (finished && !fresh && !p->open)
         return; /* its end has been shown */
-    progress_format(line + 4, sizeof(line) - 4, what, done, total, now - p->started_s);
+    len = 4 +
+          progress_format(line + 4, sizeof(line) - 4,
+                          &(struct progress_state){what, p->unit, done, total, now - p->started_s});
+    if (p->note[0])
+        snprintf(line + len, sizeof(line) - len, "  %s", p->note);
     show(p->fd, line, strlen(line));
     p->shown_s = now;
     p->open = true;

@@ -25,7 +25,7 @@ static const struct flag FLAGS[] = {
      .type = FLAG_STRING,
      .offset = AT(model),
      .arg = "FILE",
-     .help = "GGUF file to serve"},
+     .help = "GGUF file or Hugging Face directory to serve"},
     {.name = "alias",
      .type = FLAG_STRING,
      .offset = AT(alias),
@@ -63,7 +63,7 @@ static const struct flag FLAGS[] = {
      .offset = AT(kv),
      .arg = "TYPE",
      .choices = KVS,
-     .help = "keys and values: int8, f16 or f32 (int8; with fp32: f32)"},
+     .help = "keys and values: int8, f16, f32 (int8; fp32: f32)"},
     {.name = "ctx",
      .type = FLAG_U32,
      .offset = AT(ctx),
@@ -141,6 +141,24 @@ static const struct flag FLAGS[] = {
      .max = LIMIT_TIMEOUT_MS,
      .fallback = "25000",
      .help = "then running requests may finish so long"},
+    {.name = "require-kld",
+     .type = FLAG_DOUBLE,
+     .offset = AT(require.max_kld),
+     .arg = "X",
+     .fmax = 1e6,
+     .help = "recorded mean KL divergence at most X, or no start"},
+    {.name = "require-same-top",
+     .type = FLAG_DOUBLE,
+     .offset = AT(require.min_same_top),
+     .arg = "X",
+     .fmax = 1,
+     .help = "recorded share of same top tokens at least X"},
+    {.name = "require-ppl-ratio",
+     .type = FLAG_DOUBLE,
+     .offset = AT(require.max_ppl_ratio),
+     .arg = "X",
+     .fmax = 1e6,
+     .help = "recorded ratio of perplexities at most X"},
     {.name = "config",
      .type = FLAG_STRING,
      .offset = AT(config),
@@ -152,8 +170,7 @@ static const struct flag FLAGS[] = {
 
 static const struct flag_table TABLE = {
     .usage = "octetd --model FILE [options]",
-    .about = "Serves an INT8 language model over HTTP. An option such as --max-batch 8 is also "
-             "OCTET_MAX_BATCH=8 in the environment and \"max-batch\": 8 in a --config file.",
+    .about = "An option --a-b is OCTET_A_B in the environment and \"a-b\" in the --config file.",
     .flags = FLAGS,
     .n_flags = sizeof(FLAGS) / sizeof(FLAGS[0]),
 };
@@ -412,10 +429,10 @@ static bool is_name(const char *text)
 static int check(struct settings *s, struct error *err)
 {
     if (!s->model)
-        return error_set(
-            err, ST_INVALID,
-            "--model is missing: give it the GGUF file to serve (or OCTET_MODEL, or key "
-            "\"model\" of --config)");
+        return error_set(err, ST_INVALID,
+                         "--model is missing: give it the GGUF file or Hugging Face directory to "
+                         "serve (or OCTET_MODEL, or key "
+                         "\"model\" of --config)");
     if (s->alias && !is_name(s->alias))
         return error_set(err, ST_INVALID,
                          "--alias: at most 256 bytes of UTF-8 without control characters");
@@ -431,7 +448,7 @@ static int check(struct settings *s, struct error *err)
 int settings_load(int argc, char *const *argv, char *const *environ_list,
                   struct settings *ret_settings, enum flags_action *ret_action, struct error *err)
 {
-    struct settings s = {.kv = KV_BY_PRECISION}, probe;
+    struct settings s = {.kv = KV_BY_PRECISION, .require = {-1, -1, -1}}, probe;
     struct flags_result result;
     const char *path;
     int r;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "config/flags.h"
+#include "config/quality.h"
 
 /* Same order as model_precision and model_kv in model/model.h, which config can't include. */
 enum settings_precision { SETTINGS_INT8, SETTINGS_FP32 };
@@ -36,10 +37,11 @@ struct settings {
                                the usual time */
     uint32_t draft_max;     /* tokens guessed ahead of a sequence; 0: none */
     uint32_t timeout_ms;    /* deadline of a request that names none; 0: none */
-    uint32_t max_timeout_ms;   /* the most a request may ask for; 0: no bound */
-    uint32_t drain_delay_ms;   /* after SIGTERM new work is still taken for that long */
-    uint32_t drain_timeout_ms; /* then running requests may finish for that long */
-    const char *config;        /* file the settings came from; NULL: none */
+    uint32_t max_timeout_ms;       /* the most a request may ask for; 0: no bound */
+    uint32_t drain_delay_ms;       /* after SIGTERM new work is still taken for that long */
+    uint32_t drain_timeout_ms;     /* then running requests may finish for that long */
+    struct quality_bounds require; /* what the model's record must promise */
+    const char *config;            /* file the settings came from; NULL: none */
 
     char warnings[2048]; /* a sentence a line, "" if none; for the caller to log */
     void *_config_doc;   /* keeps the texts of the file alive */

@@ -11,7 +11,8 @@ static char text[256];
 
 static const char *format(uint64_t done, uint64_t total, double elapsed)
 {
-    size_t len = progress_format(text, sizeof(text), "loading", done, total, elapsed);
+    size_t len = progress_format(text, sizeof(text),
+                                 &(struct progress_state){"loading", NULL, done, total, elapsed});
 
     ck_assert_uint_eq(len, strlen(text));
     return text;
@@ -27,11 +28,25 @@ START_TEST(a_line_says_rate_and_time_left)
 }
 END_TEST
 
+START_TEST(other_units_count_whole)
+{
+    struct progress_state half = {"scoring", "tokens", 500, 1000, 2},
+                          end = {"scoring", "tokens", 1000, 1000, 4};
+
+    progress_format(text, sizeof(text), &half);
+    ck_assert_str_eq(text, "scoring  50 %  500 of 1000 tokens  250 tokens/s  2 s left");
+    progress_format(text, sizeof(text), &end);
+    ck_assert_str_eq(text, "scoring  100 %  1000 tokens in 4.0 s");
+}
+END_TEST
+
 START_TEST(a_short_buffer_is_enough)
 {
     char small[8];
 
-    ck_assert_uint_eq(progress_format(small, sizeof(small), "loading", 1, 2, 1), 7);
+    ck_assert_uint_eq(
+        progress_format(small, sizeof(small), &(struct progress_state){"loading", NULL, 1, 2, 1}),
+        7);
     ck_assert_str_eq(small, "loading");
 }
 END_TEST
@@ -85,5 +100,5 @@ START_TEST(on_a_terminal_one_line_is_rewritten)
 }
 END_TEST
 
-RUN_SUITE("progress", a_line_says_rate_and_time_left, a_short_buffer_is_enough,
-          silent_without_a_terminal, on_a_terminal_one_line_is_rewritten)
+RUN_SUITE("progress", a_line_says_rate_and_time_left, other_units_count_whole,
+          a_short_buffer_is_enough, silent_without_a_terminal, on_a_terminal_one_line_is_rewritten)

@@ -78,7 +78,26 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(got.max_timeout_ms, 0);
     ck_assert_uint_eq(got.drain_delay_ms, 0);
     ck_assert_uint_eq(got.drain_timeout_ms, 25000);
+    ck_assert(got.require.max_kld < 0 && got.require.min_same_top < 0 &&
+              got.require.max_ppl_ratio < 0);
     ck_assert_str_eq(got.warnings, "");
+}
+END_TEST
+
+START_TEST(requirements_from_every_source)
+{
+    write_config("{\"model\":\"file\",\"require-kld\":0.005,\"require_same_top\":0}");
+    ck_assert_int_eq(load(ARGV("--config", config_path, "--require-ppl-ratio", "1.02"),
+                          ENV("OCTET_REQUIRE_KLD=0.004")),
+                     ST_OK);
+    unlink(config_path);
+    ck_assert_double_eq(got.require.max_kld, 0.004);
+    ck_assert_double_eq(got.require.min_same_top, 0);
+    ck_assert_double_eq(got.require.max_ppl_ratio, 1.02);
+    refused(ST_INVALID, ARGV("--model", "m", "--require-same-top", "1.5"), NO_ENV,
+            "--require-same-top");
+    refused(ST_INVALID, ARGV("--model", "m", "--require-kld", "-1"), NO_ENV, "--require-kld");
+    refused(ST_INVALID, ARGV("--model", "m", "--require-kld", "nan"), NO_ENV, "--require-kld");
 }
 END_TEST
 
@@ -316,9 +335,9 @@ START_TEST(the_example_is_in_step)
 }
 END_TEST
 
-RUN_SUITE("settings", defaults_are_the_documented_ones, later_sources_win,
-          config_named_by_environment, kv_follows_precision_unless_said, wrong_flags,
-          reserved_names_are_refused_everywhere, wrong_environment,
+RUN_SUITE("settings", defaults_are_the_documented_ones, requirements_from_every_source,
+          later_sources_win, config_named_by_environment, kv_follows_precision_unless_said,
+          wrong_flags, reserved_names_are_refused_everywhere, wrong_environment,
           unknown_variables_warn_once_each, kubernetes_service_links_do_no_harm,
           many_warnings_stay_inside, wrong_config, config_too_large, help_needs_nothing_else,
           help_fits_a_screen, the_example_is_in_step)
