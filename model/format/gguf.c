@@ -1,16 +1,12 @@
 #include "model/format/gguf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config/limits.h"
 #include "model/format/gguf_priv.h"
+#include "model/format/hf.h"
 
 /* The least bytes of a key (length, one letter, type, one-byte value) and of a tensor description
  * (length, one letter, rank, one dimension, type, offset): they bound how many can be real. */
@@ -219,42 +215,6 @@ static int read_all(struct gguf *g, struct error *err)
 
 /* ---- open and close ---- */
 
-static int map_file(const char *path, const uint8_t **ret_bytes, size_t *ret_n, struct error *err)
-{
-    int r = ST_IO;
-    struct stat st;
-    void *map = NULL;
-    /* Without O_NONBLOCK the open of a pipe would wait for somebody to write. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0 || fstat(fd, &st)) {
-        error_set(err, ST_IO, "cannot open %s: %s", path, strerror(errno));
-        goto out;
-    }
-    if (S_ISDIR(st.st_mode)) {
-        error_set(err, ST_IO, "%s is a directory; a GGUF file is expected", path);
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        error_set(err, ST_IO, "%s is not a regular file; a GGUF file is expected", path);
-        goto out;
-    }
-    if (st.st_size > 0) {
-        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            error_set(err, ST_IO, "cannot map %s: %s", path, strerror(errno));
-            goto out;
-        }
-    }
-    *ret_bytes = map;
-    *ret_n = (size_t)st.st_size;
-    r = ST_OK;
-out:
-    if (fd >= 0)
-        close(fd);
-    return r;
-}
-
 static int open_bytes(const char *name, const uint8_t *bytes, size_t n_bytes,
                       const struct gguf_opts *opts, struct gguf **ret_gguf, struct error *err)
 {
@@ -283,17 +243,18 @@ out:
 int gguf_open(const char *path, const struct gguf_opts *opts, struct gguf **ret_gguf,
               struct error *err)
 {
-    const uint8_t *bytes;
-    size_t n_bytes;
-    int r = map_file(path, &bytes, &n_bytes, err);
+    struct map map;
+    int r;
 
-    if (r)
+    if (map_is_folder(path))
+        return hf_open(path, opts, ret_gguf, err);
+    if ((r = map_open(path, "a GGUF file", &map, err)))
         return r;
-    r = open_bytes(path, bytes, n_bytes, opts, ret_gguf, err);
+    r = open_bytes(path, map.bytes, map.n_bytes, opts, ret_gguf, err);
     if (r == ST_OK)
-        (*ret_gguf)->mapped = true;
-    else if (n_bytes)
-        munmap((void *)bytes, n_bytes);
+        (*ret_gguf)->map = map;
+    else
+        map_close(&map);
     return r;
 }
 
@@ -314,8 +275,8 @@ void gguf_close(struct gguf *g)
     free(g->tensors);
     free(g->tensor_index.names);
     free(g->path);
-    if (g->mapped)
-        munmap((void *)g->bytes, g->n_bytes);
+    map_close(&g->map);
+    hf_parts_free(g->parts);
     free(g);
 }
 
@@ -329,6 +290,11 @@ const char *gguf_path(const struct gguf *g)
 uint64_t gguf_file_bytes(const struct gguf *g)
 {
     return g->n_bytes;
+}
+
+uint32_t gguf_alignment(const struct gguf *g)
+{
+    return g->alignment;
 }
 
 size_t gguf_n_tensors(const struct gguf *g)

@@ -92,6 +92,7 @@ void gguf_close(struct gguf *gguf);
 
 const char *gguf_path(const struct gguf *gguf);
 uint64_t gguf_file_bytes(const struct gguf *gguf);
+uint32_t gguf_alignment(const struct gguf *gguf);
 
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t i);
@@ -105,12 +106,13 @@ struct gguf_str gguf_kv_name(const struct gguf_kv *kv);
 enum gguf_value gguf_kv_type(const struct gguf_kv *kv);
 const char *gguf_value_name(enum gguf_value type); /* "u32", "string", …; NULL if unknown */
 
-/* Typed getters. Integers of any width convert if the value fits, f32 and f64 if finite in f32;
- * else ST_FORMAT. Absent: ST_NOTFOUND. ret changes only on ST_OK; err names file and key. */
+/* Typed getters. Integers of any width convert if the value fits, f32 and f64 if finite in what is
+ * asked for; else ST_FORMAT. Absent: ST_NOTFOUND. ret changes only on ST_OK; err names file and key. */
 int gguf_get_u32(const struct gguf *g, const char *key, uint32_t *ret, struct error *err);
 int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *ret, struct error *err);
 int gguf_get_i64(const struct gguf *g, const char *key, int64_t *ret, struct error *err);
 int gguf_get_f32(const struct gguf *g, const char *key, float *ret, struct error *err);
+int gguf_get_f64(const struct gguf *g, const char *key, double *ret, struct error *err);
 int gguf_get_bool(const struct gguf *g, const char *key, bool *ret, struct error *err);
 int gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *ret, struct error *err);
 

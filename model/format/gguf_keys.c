@@ -303,17 +303,33 @@ int gguf_get_i64(const struct gguf *g, const char *key, int64_t *ret, struct err
     return ST_OK;
 }
 
-int gguf_get_f32(const struct gguf *g, const char *key, float *ret, struct error *err)
+static int get_float(const struct gguf *g, const char *key, double most, double *ret,
+                     struct error *err)
 {
     const struct gguf_kv *kv = find_key(g, key, err);
     double value;
 
     if (!kv)
         return ST_NOTFOUND;
-    if (!float_at(kv->type, kv->value, &value) || !(fabs(value) <= (double)FLT_MAX))
+    if (!float_at(kv->type, kv->value, &value) || !(fabs(value) <= most))
         return expected(g, kv, "a finite float", err);
-    *ret = (float)value;
+    *ret = value;
     return ST_OK;
+}
+
+int gguf_get_f32(const struct gguf *g, const char *key, float *ret, struct error *err)
+{
+    double value = 0;
+    int r = get_float(g, key, (double)FLT_MAX, &value, err);
+
+    if (r == ST_OK)
+        *ret = (float)value;
+    return r;
+}
+
+int gguf_get_f64(const struct gguf *g, const char *key, double *ret, struct error *err)
+{
+    return get_float(g, key, DBL_MAX, ret, err);
 }
 
 int gguf_get_bool(const struct gguf *g, const char *key, bool *ret, struct error *err)

@@ -10,6 +10,7 @@
 
 #include "model/format/checked.h"
 #include "model/format/gguf.h"
+#include "model/format/map.h"
 
 #define GGUF_DEFAULT_ALIGNMENT 32u
 #define GGUF_ALIGNMENT_KEY "general.alignment"
@@ -36,8 +37,9 @@ struct gguf_kv {
 struct gguf {
     char *path;
     const uint8_t *bytes;
-    size_t n_bytes;
-    bool mapped;
+    size_t n_bytes;         /* of the file, or of a directory's weights */
+    struct map map;         /* of a file that gguf_open mapped */
+    struct hf_parts *parts; /* of a directory: what keys and tensors lead into instead */
     bool vocab_only;
     uint32_t alignment;
     struct gguf_kv *keys;

@@ -28,6 +28,7 @@ struct gguf_writer {
     uint64_t n_keys, n_tensors;
     uint64_t *tensor_bytes; /* of each declared tensor */
     size_t tensor_room;
+    uint32_t alignment;
     uint64_t offset; /* of the next declared tensor's data */
     bool header_written;
     uint64_t current, current_bytes; /* tensor whose data come now, and how many came */
@@ -84,7 +85,7 @@ static int put_str(struct bytes *b, const char *data, size_t len)
 
 static int put_key(struct gguf_writer *w, const char *key, enum gguf_value type)
 {
-    assert(!w->header_written && strcmp(key, GGUF_ALIGNMENT_KEY));
+    assert(!w->header_written);
     w->n_keys++;
     return put_str(&w->keys, key, strlen(key)) || put_u32(&w->keys, type) ? ST_NOMEM : ST_OK;
 }
@@ -105,6 +106,16 @@ static int put_array(struct gguf_writer *w, const char *key, enum gguf_value ele
 int gguf_write_u32(struct gguf_writer *w, const char *key, uint32_t value)
 {
     return put_scalar(w, key, GGUF_V_U32, &value, sizeof(value));
+}
+
+int gguf_write_u64(struct gguf_writer *w, const char *key, uint64_t value)
+{
+    return put_scalar(w, key, GGUF_V_U64, &value, sizeof(value));
+}
+
+int gguf_write_f64(struct gguf_writer *w, const char *key, double value)
+{
+    return put_scalar(w, key, GGUF_V_F64, &value, sizeof(value));
 }
 
 int gguf_write_f32(struct gguf_writer *w, const char *key, float value)
@@ -130,6 +141,12 @@ int gguf_write_u32s(struct gguf_writer *w, const char *key, const uint32_t *valu
                                                                                           : ST_OK;
 }
 
+int gguf_write_i32s(struct gguf_writer *w, const char *key, const int32_t *values, size_t n)
+{
+    return put_array(w, key, GGUF_V_I32, n) || put(&w->keys, values, n * sizeof(*values)) ? ST_NOMEM
+                                                                                          : ST_OK;
+}
+
 int gguf_write_strs(struct gguf_writer *w, const char *key, const struct gguf_str *values, size_t n)
 {
     int r = put_array(w, key, GGUF_V_STRING, n);
@@ -151,9 +168,19 @@ int gguf_write_copy(struct gguf_writer *w, const struct gguf_kv *kv)
 
 /* ---- tensors ---- */
 
-static uint64_t padding(uint64_t n_bytes)
+static uint64_t padding(const struct gguf_writer *w, uint64_t n_bytes)
 {
-    return -n_bytes % GGUF_DEFAULT_ALIGNMENT;
+    return -n_bytes % w->alignment;
+}
+
+int gguf_write_alignment(struct gguf_writer *w, uint32_t alignment)
+{
+    assert(w->n_tensors == 0 && alignment && alignment <= GGUF_MAX_ALIGNMENT &&
+           (alignment & (alignment - 1)) == 0);
+    w->alignment = alignment;
+    if (alignment == GGUF_DEFAULT_ALIGNMENT)
+        return ST_OK;
+    return gguf_write_u32(w, GGUF_ALIGNMENT_KEY, alignment);
 }
 
 static int remember_bytes(struct gguf_writer *w, uint64_t n_bytes)
@@ -185,7 +212,7 @@ int gguf_write_tensor(struct gguf_writer *w, const char *name, uint32_t type, co
         put_u32(&w->tensors, n_dims) || put(&w->tensors, dims, n_dims * sizeof(*dims)) ||
         put_u32(&w->tensors, type) || put_u64(&w->tensors, w->offset))
         return ST_NOMEM;
-    w->offset += n_bytes + padding(n_bytes);
+    w->offset += n_bytes + padding(w, n_bytes);
     return ST_OK;
 }
 
@@ -203,9 +230,14 @@ static int write_bytes(struct gguf_writer *w, const void *data, size_t n, struct
 
 static int write_padding(struct gguf_writer *w, uint64_t after, struct error *err)
 {
-    static const uint8_t zeros[GGUF_DEFAULT_ALIGNMENT];
+    static const uint8_t zeros[4096];
+    int r = ST_OK;
 
-    return write_bytes(w, zeros, (size_t)padding(after), err);
+    for (uint64_t left = padding(w, after), n; left && r == ST_OK; left -= n) {
+        n = left < sizeof(zeros) ? left : sizeof(zeros);
+        r = write_bytes(w, zeros, (size_t)n, err);
+    }
+    return r;
 }
 
 static int write_header(struct gguf_writer *w, struct error *err)
@@ -246,7 +278,7 @@ int gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes, str
 }
 
 /* Our own O_EXCL instead of mkstemp, so that the file gets the usual permissions. */
-static int make_temp(struct gguf_writer *w, struct error *err)
+static int make_temp(struct gguf_writer *w, mode_t mode, struct error *err)
 {
     size_t room = strlen(w->path) + 64;
     int fd = -1;
@@ -258,7 +290,7 @@ static int make_temp(struct gguf_writer *w, struct error *err)
         snprintf(w->temp_path, room, "%s.%ld-%d.tmp", w->path, (long)getpid(), i);
         fd = open(w->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     }
-    if (fd >= 0)
+    if (fd >= 0 && (mode == 0 || fchmod(fd, mode) == 0))
         w->file = fdopen(fd, "wb");
     if (w->file)
         return ST_OK;
@@ -276,18 +308,21 @@ int gguf_write_open(const char *path, struct gguf_writer **ret_writer, struct er
     struct stat st;
     struct gguf_writer *w = calloc(1, sizeof(*w));
 
-    if (w)
+    if (w) {
         w->path = strdup(path);
+        w->alignment = GGUF_DEFAULT_ALIGNMENT;
+    }
     if (!w || !w->path) {
         r = error_set(err, ST_NOMEM, "no memory to write %s", path);
         goto out;
     }
     /* The rename at the end would replace a device, or fail on a folder after all the work. */
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+    bool there = stat(path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode)) {
         r = error_set(err, ST_IO, "cannot write %s: it exists and is not a regular file", path);
         goto out;
     }
-    r = make_temp(w, err);
+    r = make_temp(w, there ? st.st_mode & 0777 : 0, err);
     if (r)
         goto out;
     *ret_writer = w;
@@ -353,6 +388,36 @@ int gguf_write_commit(struct gguf_writer *w, struct error *err)
     w->file = NULL;
     r = sync_folder(w, err);
 out:
+    gguf_write_abort(w);
+    return r;
+}
+
+/* ---- keys alone ---- */
+
+int gguf_write_open_keys(struct gguf_writer **ret_writer)
+{
+    struct gguf_writer *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return ST_NOMEM;
+    *ret_writer = w;
+    return ST_OK;
+}
+
+int gguf_write_commit_keys(struct gguf_writer *w, uint8_t **ret_bytes, size_t *ret_n)
+{
+    struct bytes file = {0};
+    int r = ST_OK;
+
+    assert(!w->path && w->n_tensors == 0);
+    if (put(&file, "GGUF", 4) || put_u32(&file, 3) || put_u64(&file, 0) ||
+        put_u64(&file, w->n_keys) || put(&file, w->keys.data, w->keys.n)) {
+        free(file.data);
+        r = ST_NOMEM;
+    } else {
+        *ret_bytes = file.data;
+        *ret_n = file.n;
+    }
     gguf_write_abort(w);
     return r;
 }

@@ -359,7 +359,8 @@ START_TEST(not_a_file)
 {
     refuse_path("/nonexistent/m.gguf", ST_IO,
                 "cannot open /nonexistent/m.gguf: No such file or directory");
-    refuse_path("/", ST_IO, "/ is a directory; a GGUF file is expected");
+    refuse_path("/", ST_IO,
+                "/ holds no config.json; a GGUF file or a Hugging Face directory is expected");
     refuse_path("/dev/zero", ST_IO, "/dev/zero is not a regular file; a GGUF file is expected");
 }
 END_TEST

@@ -234,6 +234,69 @@ START_TEST(copied_keys_are_equal_to_the_byte)
 }
 END_TEST
 
+/* Tensors begin where the file is told they do, and the key says so; 32 needs none. */
+START_TEST(any_alignment)
+{
+    static const uint32_t alignments[] = {1, 32, 64, 8192, GGUF_MAX_ALIGNMENT};
+    const uint64_t dim = 5;
+
+    for (size_t i = 0; i < sizeof(alignments) / sizeof(alignments[0]); i++) {
+        struct gguf_writer *w = writer();
+        uint32_t alignment = 32;
+        memset(calls, 0, sizeof(calls));
+        ck_assert_int_eq(gguf_write_alignment(w, alignments[i]), ST_OK);
+        ck_assert_int_eq(gguf_write_tensor(w, "a", GGUF_I8, &dim, 1), ST_OK);
+        ck_assert_int_eq(gguf_write_tensor(w, "b", GGUF_I8, &dim, 1), ST_OK);
+        ck_assert_int_eq(gguf_write_data(w, "abcde", 5, &err), ST_OK);
+        ck_assert_int_eq(gguf_write_data(w, "fghij", 5, &err), ST_OK);
+        ck_assert_int_eq(gguf_write_commit(w, &err), ST_OK);
+        struct gguf *g = reader();
+        const char *a = gguf_find(g, "a")->data, *b = gguf_find(g, "b")->data;
+        int r = gguf_get_u32(g, "general.alignment", &alignment, NULL);
+        ck_assert_int_eq(r, alignments[i] == 32 ? ST_NOTFOUND : ST_OK);
+        ck_assert_uint_eq(alignment, alignments[i]);
+        ck_assert_uint_eq(gguf_alignment(g), alignments[i]);
+        ck_assert_mem_eq(a, "abcde", 5);
+        ck_assert_mem_eq(b, "fghij", 5);
+        ck_assert_int_eq(b - a, alignment < 5 ? 5 : alignment);
+        gguf_close(g);
+    }
+}
+END_TEST
+
+START_TEST(numbers_of_64_bits)
+{
+    struct gguf_writer *w = writer();
+    uint64_t u = 0;
+    double d = 0;
+
+    ck_assert_int_eq(gguf_write_u64(w, "u", UINT64_MAX), ST_OK);
+    ck_assert_int_eq(gguf_write_f64(w, "d", 0.1), ST_OK);
+    ck_assert_int_eq(gguf_write_f64(w, "nan", NAN), ST_OK);
+    ck_assert_int_eq(gguf_write_commit(w, &err), ST_OK);
+    struct gguf *g = reader();
+    ck_assert_int_eq(gguf_get_u64(g, "u", &u, &err), ST_OK);
+    ck_assert_int_eq(gguf_get_f64(g, "d", &d, &err), ST_OK);
+    ck_assert(u == UINT64_MAX && d == 0.1);
+    ck_assert_int_eq(gguf_get_f64(g, "nan", &d, &err), ST_FORMAT);
+    ck_assert_int_eq(gguf_get_f64(g, "none", &d, &err), ST_NOTFOUND);
+    ck_assert(d == 0.1);
+    gguf_close(g);
+}
+END_TEST
+
+START_TEST(the_old_file_lends_its_permissions)
+{
+    struct stat st;
+
+    put_old_file();
+    ck_assert_int_eq(chmod(path, 0640), 0);
+    ck_assert_int_eq(gguf_write_commit(writer(), &err), ST_OK);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 07777, 0640);
+}
+END_TEST
+
 START_TEST(the_old_file_stays_until_commit)
 {
     put_old_file();
@@ -358,6 +421,9 @@ int main(void)
     tcase_add_test(tc, keys_round_trip);
     tcase_add_test(tc, tensors_round_trip);
     tcase_add_test(tc, copied_keys_are_equal_to_the_byte);
+    tcase_add_test(tc, any_alignment);
+    tcase_add_test(tc, numbers_of_64_bits);
+    tcase_add_test(tc, the_old_file_lends_its_permissions);
     tcase_add_test(tc, the_old_file_stays_until_commit);
     tcase_add_test(tc, a_power_cut_finds_one_of_the_files);
     tcase_add_test(tc, the_file_has_usual_permissions);
