@@ -147,7 +147,7 @@ static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_
 {
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 
-    if (rows < LEAST_ROWS) {
+    if (rows < LEAST_ROWS || w->nibbles || w->wide) {
         kernels_avx512vnni.gemm_i8(w, a, rows, p0, p1, out);
         return;
     }

@@ -139,18 +139,48 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 
 #include "model/kernels/attention_kernels.h"
 
+#include "model/kernels/spread.h"
+
+/* Eight columns c of what the group's sums start from, of row `at` of its corrections. */
+INLINE __m256i start(const struct packed_i8 *w, const uint8_t *head, const struct quant_rows *a,
+                     size_t at, size_t c)
+{
+    const __m256i *z = (const __m256i *)(const void *)(head + 4 * (PANEL + c));
+    const int32_t comp = a->comp[at];
+
+    if (!w->wide)
+        return _mm256_set1_epi32(w->nibbles ? comp / 16 : comp);
+    __m256i sum = _mm256_mullo_epi32(_mm256_load_si256(z), _mm256_set1_epi32(comp / 128));
+    if (a->zero)
+        sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(_mm256_load_si256(z + PANEL / 8),
+                                                       _mm256_set1_epi32(a->zero[at])));
+    return sum;
+}
+
+INLINE __m256 eight_scales(const struct packed_i8 *w, const uint8_t *head, size_t c)
+{
+    if (w->wide)
+        return _mm256_load_ps((const float *)(const void *)head + c);
+    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(head + 2 * c)));
+}
+
 /* One group of a panel: f[i] += its sums times scales, for all 32 columns. */
-INLINE void add_group(const uint8_t *panel, const struct quant_rows *a, size_t r0, size_t g,
-                      const size_t rows, float (*f)[PANEL])
+INLINE void add_group(const struct packed_i8 *w, const uint8_t *panel, const struct quant_rows *a,
+                      size_t r0, size_t g, const size_t rows, float (*f)[PANEL])
 {
     const size_t n_groups = a->k / a->group, eights = EIGHTS_OF(rows);
+    const uint8_t *bytes = panel + packed_head_bytes(w->wide);
+    _Alignas(32) uint8_t spread[NIBBLE_GROUP_MAX * PANEL];
     int16_t wide[TILE_ROWS][SPAN];
     const int16_t *x[TILE_ROWS];
     __m256i sum[PANEL / 8][TILE_ROWS][2];
 
+    if (w->nibbles)
+        bytes = spread_nibbles(bytes, w->group, 4, 0, spread);
     for (size_t i = 0; i < rows; i++)
         for (size_t c = 0; c < PANEL / 8; c++)
-            sum[c][i][0] = sum[c][i][1] = _mm256_set1_epi32(a->comp[(r0 + i) * n_groups + g]);
+            sum[c / eights * eights][i][c % eights] =
+                start(w, panel, a, (r0 + i) * n_groups + g, 8 * c);
     for (size_t k = 0; k < a->group; k += SPAN) {
         const size_t n = a->group - k < SPAN ? a->group - k : SPAN;
         for (size_t i = 0; i < rows; i++) {
@@ -158,11 +188,10 @@ INLINE void add_group(const uint8_t *panel, const struct quant_rows *a, size_t r
             x[i] = wide[i];
         }
         for (size_t c = 0; c < PANEL / 8; c += eights)
-            dots(panel + 2 * PANEL + k * PANEL + 32 * c, 4 * PANEL, false, x, n, rows, sum[c]);
+            dots(bytes + k * PANEL + 32 * c, 4 * PANEL, false, x, n, rows, sum[c]);
     }
     for (size_t c = 0; c < PANEL / 8; c++) {
-        __m256 sw =
-            _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(panel + 16 * c)));
+        __m256 sw = eight_scales(w, panel, 8 * c);
         for (size_t i = 0; i < rows; i++) {
             __m256 s = _mm256_mul_ps(sw, _mm256_set1_ps(a->scale[(r0 + i) * n_groups + g]));
             __m256i n = sum[c / eights * eights][i][c % eights];
@@ -175,13 +204,14 @@ INLINE void add_group(const uint8_t *panel, const struct quant_rows *a, size_t r
 INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, size_t r0, size_t p,
                       const size_t rows, const struct gemm_out *out)
 {
-    const size_t left = w->n - p * PANEL, group_bytes = 2 * PANEL + w->group * PANEL;
+    const size_t left = w->n - p * PANEL,
+                 group_bytes = packed_group_bytes(w->group, w->nibbles, w->wide);
     const uint8_t *panel = w->w + p * w->panel_bytes;
     _Alignas(32) float f[TILE_ROWS][PANEL];
 
     memset(f, 0, rows * sizeof(f[0]));
     for (size_t g = 0; g < w->k / w->group; g++)
-        add_group(panel + g * group_bytes, a, r0, g, rows, f);
+        add_group(w, panel + g * group_bytes, a, r0, g, rows, f);
     for (size_t c = 0; c < PANEL && c < left; c += 8) {
         __m256i m = v16_mask8((ptrdiff_t)(left - c < 8 ? left - c : 8));
         for (size_t i = 0; i < rows; i++) {

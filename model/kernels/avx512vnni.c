@@ -116,59 +116,136 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 /* What a tile fetches into the second cache meanwhile, from two places. */
 struct ahead {
     const uint8_t *p[2];
-    size_t each[2]; /* bytes a group */
+    size_t each[2]; /* bytes a span */
 };
+
+/* How the weights of a panel lie; a constant where it is inlined. group: 0 for any. */
+struct form {
+    bool nibbles, wide;
+    size_t group;
+};
+
+/* A group's products: acc[i][v] += vector v of the bytes at b times row i of x. Returns b's end. */
+INLINE const uint8_t *add_bytes(const uint8_t *b, const int8_t *x, size_t k_row, size_t group,
+                                const size_t rows, __m512i (*acc)[2])
+{
+    for (size_t k = 0; k < group; k += 4, b += 4 * PANEL) {
+        __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 64);
+        for (size_t i = 0; i < rows; i++) {
+            __m512i q = four(x + i * k_row + k);
+            acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], b0, q);
+            acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], b1, q);
+        }
+    }
+    return b;
+}
+
+/* The same of nibbles. Few rows have registers to add the high ones apart, and would wait else. */
+INLINE const uint8_t *add_nibbles(const uint8_t *b, const int8_t *x, size_t k_row, size_t group,
+                                  const size_t rows, __m512i (*acc)[2])
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    const bool apart = rows <= 3;
+    __m512i up[TILE_ROWS][2];
+
+    for (size_t i = 0; i < rows; i++)
+        up[i][0] = up[i][1] = _mm512_setzero_si512();
+    for (size_t k = 0; k < group; k += 8, b += 4 * PANEL) {
+        __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 64);
+        __m512i lo0 = _mm512_and_si512(b0, mask), lo1 = _mm512_and_si512(b1, mask);
+        __m512i hi0 = _mm512_and_si512(_mm512_srli_epi16(b0, 4), mask),
+                hi1 = _mm512_and_si512(_mm512_srli_epi16(b1, 4), mask);
+        for (size_t i = 0; i < rows; i++) {
+            __m512i q = four(x + i * k_row + k), t = four(x + i * k_row + k + 4);
+            __m512i *high = apart ? up[i] : acc[i];
+            acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], lo0, q);
+            acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], lo1, q);
+            high[0] = _mm512_dpbusd_epi32(high[0], hi0, t);
+            high[1] = _mm512_dpbusd_epi32(high[1], hi1, t);
+        }
+    }
+    for (size_t i = 0; apart && i < rows; i++)
+        for (size_t v = 0; v < 2; v++)
+            acc[i][v] = _mm512_add_epi32(acc[i][v], up[i][v]);
+    return b;
+}
+
+/* What the sums of rows from `at` on, n_groups apart, start from. */
+INLINE void start_sums(const uint8_t *head, const struct quant_rows *a, size_t at, size_t n_groups,
+                       const size_t rows, const struct form form, __m512i (*acc)[2])
+{
+    for (size_t i = 0; i < rows; i++) {
+        const int32_t comp = a->comp[at + i * n_groups];
+        if (!form.wide) {
+            acc[i][0] = acc[i][1] = _mm512_set1_epi32(form.nibbles ? comp / 16 : comp);
+            continue;
+        }
+        for (size_t v = 0; v < 2; v++) {
+            const uint8_t *z = head + 4 * PANEL + 64 * v;
+            acc[i][v] = _mm512_mullo_epi32(_mm512_load_si512(z), _mm512_set1_epi32(comp / 128));
+            if (a->zero)
+                acc[i][v] = _mm512_add_epi32(
+                    acc[i][v], _mm512_mullo_epi32(_mm512_load_si512(z + 4 * PANEL),
+                                                  _mm512_set1_epi32(a->zero[at + i * n_groups])));
+        }
+    }
+}
+
+/* Inputs between which lines are fetched: a long group's all at once would wait for each other. */
+INLINE size_t span_of(const struct packed_i8 *w)
+{
+    return w->group % 64 ? 32 : 64;
+}
 
 /* `rows` rows from r0 times one panel of two vectors. Group's int32 sums become f32 once a group.
  */
 INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, size_t r0,
-                      const uint8_t *panel, const size_t rows, struct ahead ahead, __m512 (*f)[2])
+                      const uint8_t *panel, const size_t rows, const struct form form,
+                      struct ahead ahead, __m512 (*f)[2])
 {
-    const size_t n_groups = w->k / w->group;
+    const size_t group = form.group ? form.group : w->group, n_groups = w->k / group;
+    const size_t span = form.group || rows == 1 ? group : span_of(w);
     const int8_t *x = a->q + r0 * a->k;
     const float *sa = a->scale + r0 * n_groups;
-    const int32_t *comp = a->comp + r0 * n_groups;
 
     for (size_t i = 0; i < rows; i++)
         f[i][0] = f[i][1] = _mm512_setzero_ps();
     for (size_t g = 0; g < n_groups; g++) {
         __m512i acc[TILE_ROWS][2];
-        const uint8_t *b = panel + 2 * PANEL;
-        for (size_t s = 0; s < 2; s++) {
-            for (size_t i = 0; i < ahead.each[s]; i += 64)
-                fetch(ahead.p[s], (ptrdiff_t)i);
-            ahead.p[s] += ahead.each[s];
-        }
-        for (size_t i = 0; i < rows; i++)
-            acc[i][0] = acc[i][1] = _mm512_set1_epi32(comp[i * n_groups + g]);
-        for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL) {
-            __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 64);
-            for (size_t i = 0; i < rows; i++) {
-                __m512i q = four(x + i * a->k + k);
-                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], b0, q);
-                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], b1, q);
+        const uint8_t *b = panel + packed_head_bytes(form.wide);
+        start_sums(panel, a, r0 * n_groups + g, n_groups, rows, form, acc);
+        for (size_t k = 0; k < group; k += span, x += span) {
+            for (size_t s = 0; s < 2; s++) {
+                for (size_t i = 0; i < ahead.each[s]; i += 64)
+                    fetch(ahead.p[s], (ptrdiff_t)i);
+                ahead.p[s] += ahead.each[s];
             }
+            if (form.nibbles)
+                b = add_nibbles(b, x, a->k, span, rows, acc);
+            else
+                b = add_bytes(b, x, a->k, span, rows, acc);
         }
-        __m512 s0 = v16_load_half((const uint16_t *)(const void *)panel);
-        __m512 s1 = v16_load_half((const uint16_t *)(const void *)panel + 16);
+        const uint16_t *half = (const uint16_t *)(const void *)panel;
+        __m512 s0 = form.wide ? _mm512_load_ps(panel) : v16_load_half(half);
+        __m512 s1 = form.wide ? _mm512_load_ps(panel + 64) : v16_load_half(half + 16);
         for (size_t i = 0; i < rows; i++) {
             __m512 s = _mm512_set1_ps(sa[i * n_groups + g]);
             f[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][0]), _mm512_mul_ps(s0, s), f[i][0]);
             f[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][1]), _mm512_mul_ps(s1, s), f[i][1]);
         }
         panel = b;
-        x += w->group;
     }
 }
 
 INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, size_t r0, size_t p,
-                      struct ahead ahead, const size_t rows, const struct gemm_out *out)
+                      struct ahead ahead, const size_t rows, const struct form form,
+                      const struct gemm_out *out)
 {
     __m512 f[TILE_ROWS][2];
     size_t n = w->n - p * PANEL;
     __mmask16 m0 = v16_mask(n), m1 = n > 16 ? v16_mask(n - 16) : 0;
 
-    gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, ahead, f);
+    gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, form, ahead, f);
     for (size_t i = 0; i < rows; i++) {
         float *to = out->out + (r0 + i) * out->ld + p * PANEL;
         if (n >= PANEL) {
@@ -195,33 +272,48 @@ static size_t lines(size_t bytes)
 }
 
 /* Tile i of n fetches a part of one of the caller's runs. */
-static void fetch_part(const struct prefetch *to, size_t i, size_t n, size_t n_groups,
+static void fetch_part(const struct prefetch *to, size_t i, size_t n, size_t n_spans,
                        struct ahead *ahead)
 {
     if (!to->n || i / to->n >= n / to->n)
         return;
-    ahead->each[1] = lines(to->bytes / (n / to->n) / n_groups);
-    ahead->p[1] = to->runs[i % to->n] + i / to->n * n_groups * ahead->each[1];
+    ahead->each[1] = lines(to->bytes / (n / to->n) / n_spans);
+    ahead->p[1] = to->runs[i % to->n] + i / to->n * n_spans * ahead->each[1];
 }
 
-static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
-                    size_t p1, const struct gemm_out *out)
+INLINE void gemm_panels(const struct packed_i8 *w, const struct quant_rows *a, size_t rows,
+                        size_t p0, size_t p1, const struct form form, const struct gemm_out *out)
 {
     /* Tiles of nearly equal height: 8 rows are 4 + 4, not 6 + 2. The panel stays in L1 from tile to
      * tile; several tiles also fetch the next panel, each its part (one tile has no time for that:
      * the hardware's own prefetching is quicker). */
-    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, n_groups = w->k / w->group;
-    size_t each = tiles > 1 ? lines(w->panel_bytes / tiles / n_groups) : 0;
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, n_spans = w->k / span_of(w);
+    size_t each = tiles > 1 ? lines(w->panel_bytes / tiles / n_spans) : 0;
 
     for (size_t p = p0; p < p1; p++)
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
             const uint8_t *next =
                 p + 1 == p1 && out->next ? out->next : w->w + (p + 1) * w->panel_bytes;
-            struct ahead ahead = {{next + t * n_groups * each}, {each}};
-            fetch_part(&out->prefetch, (p - p0) * tiles + t, (p1 - p0) * tiles, n_groups, &ahead);
-            ROWS_TO_6(n, gemm_rows(w, a, r, p, ahead, ROWS, out))
+            struct ahead ahead = {{next + t * n_spans * each}, {each}};
+            fetch_part(&out->prefetch, (p - p0) * tiles + t, (p1 - p0) * tiles, n_spans, &ahead);
+            ROWS_TO_6(n, gemm_rows(w, a, r, p, ahead, ROWS, form, out))
         }
+}
+
+static void gemm_i8(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
+                    size_t p1, const struct gemm_out *out)
+{
+    if (!w->nibbles && !w->wide && w->group == 64)
+        gemm_panels(w, a, rows, p0, p1, (struct form){false, false, 64}, out);
+    else if (!w->nibbles && !w->wide)
+        gemm_panels(w, a, rows, p0, p1, (struct form){false, false, 0}, out);
+    else if (!w->wide)
+        gemm_panels(w, a, rows, p0, p1, (struct form){true, false, 0}, out);
+    else if (!w->nibbles)
+        gemm_panels(w, a, rows, p0, p1, (struct form){false, true, 0}, out);
+    else
+        gemm_panels(w, a, rows, p0, p1, (struct form){true, true, 0}, out);
 }
 
 enum { PEAK_CHAINS = 12, DOT_MACS = 64 };

@@ -195,6 +195,47 @@ static void quantize(float *x, size_t n, size_t block, size_t group, int8_t *q, 
     }
 }
 
+/* One group of whole vectors of 16. lo, hi: what it reaches to either side of 0. */
+static void affine_group(const float *x, size_t n, float lo, float hi, int8_t *q, int32_t *ret_zero,
+                         int32_t *ret_comp)
+{
+    const bool fits = hi - lo >= 1e-30f && hi - lo < INFINITY;
+    const float inv = fits ? 255.0f / (hi - lo) : 0.0f;
+    /* q = rint(x * inv) - zero, and lo's is -128. */
+    const int32_t zero = 128 + (fits ? (int32_t)rintf(lo * inv) : -128);
+    const v16 most = v16_set1((float)(127 + zero)); /* a tie at either end may be one step more */
+    i16 sum = i16_set1(0);
+
+    for (size_t i = 0; i < n; i += 16) {
+        i16 a = v16_rint(v16_min(v16_mul(v16_load(x + i), v16_set1(inv)), most));
+        a = i16_add(a, i16_set1(-zero));
+        sum = i16_add(sum, a);
+        i16_store8(q + i, a);
+    }
+    *ret_zero = zero;
+    *ret_comp = group_comp(sum);
+}
+
+static void quantize_affine(float *x, size_t n, size_t block, size_t group,
+                            const struct quant_rows *to)
+{
+    hadamard(x, n, block);
+    for (size_t g = 0; g * group < n; g++) {
+        const float *t = x + g * group;
+        v16 hi = v16_set1(0.0f), lo = v16_set1(0.0f), broken = v16_set1(0.0f);
+        for (size_t i = 0; i < group; i += 16) {
+            v16 a = v16_load(t + i);
+            hi = v16_max(a, hi);
+            lo = v16_max(v16_mul(a, v16_set1(-1.0f)), lo);
+            broken = v16_fma(a, v16_set1(0.0f), broken);
+        }
+        const float top = v16_hmax(hi), bottom = -v16_hmax(lo), range = top - bottom;
+        affine_group(t, group, bottom, top, to->q + g * group, &to->zero[g], &to->comp[g]);
+        /* A NaN or an infinity stays in the scale. */
+        to->scale[g] = (range < 1e-30f ? 0.0f : range / 255.0f) + v16_sum(broken);
+    }
+}
+
 static void silu_mul(const float *gate, const float *up, float *y, size_t n)
 {
     const v16 one = v16_set1(1.0f), minus = v16_set1(-1.0f);

@@ -38,6 +38,49 @@ static void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 
 _Static_assert((uint64_t)GROUP_MAX * 255 * 127 < (uint64_t)1 << 31, "a group's sum is an int32");
 
+/* What the sums of column c start from, of a row whose group has this correction and zero point. */
+static int32_t start(const struct packed_i8 *w, const uint8_t *head, size_t c, int32_t comp,
+                     int32_t zero)
+{
+    int32_t z, sum;
+
+    if (!w->wide)
+        return w->nibbles ? comp / 16 : comp;
+    memcpy(&z, head + 4 * (PANEL + c), sizeof(z));
+    memcpy(&sum, head + 4 * (2 * PANEL + c), sizeof(sum));
+    return (int32_t)((uint32_t)(comp / 128) * (uint32_t)z + (uint32_t)zero * (uint32_t)sum);
+}
+
+static float scale_of(const struct packed_i8 *w, const uint8_t *head, size_t c)
+{
+    uint16_t half;
+    float whole;
+
+    memcpy(&half, head + 2 * c, sizeof(half));
+    if (!w->wide)
+        return half_to_float(half);
+    memcpy(&whole, head + 4 * c, sizeof(whole));
+    return whole;
+}
+
+/* acc[c] = a group's bytes b of column c times x. */
+static void group_sums(const struct packed_i8 *w, const uint8_t *b, const int8_t *x, int32_t *acc)
+{
+    for (size_t c = 0; c < PANEL; c++)
+        acc[c] = 0;
+    if (!w->nibbles) {
+        for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL)
+            for (size_t c = 0; c < PANEL; c++)
+                acc[c] += b[4 * c] * x[k] + b[4 * c + 1] * x[k + 1] + b[4 * c + 2] * x[k + 2] +
+                          b[4 * c + 3] * x[k + 3];
+        return;
+    }
+    for (size_t k = 0; k < w->group; k += 8, b += 4 * PANEL)
+        for (size_t c = 0; c < PANEL; c++)
+            for (size_t e = 0; e < 4; e++)
+                acc[c] += (b[4 * c + e] & 15) * x[k + e] + (b[4 * c + e] >> 4) * x[k + 4 + e];
+}
+
 /* One row times one panel. */
 static void gemm_panel(const struct packed_i8 *w, const struct quant_rows *a, size_t r,
                        const uint8_t *panel, float *out)
@@ -47,22 +90,18 @@ static void gemm_panel(const struct packed_i8 *w, const struct quant_rows *a, si
     for (size_t c = 0; c < PANEL; c++)
         out[c] = 0.0f;
     for (size_t g = 0; g < n_groups; g++) {
-        const uint8_t *b = panel + g * (PANEL * 2 + w->group * PANEL);
-        const int8_t *x = a->q + r * a->k + g * w->group;
+        const int32_t zero = a->zero ? a->zero[r * n_groups + g] : 0,
+                      comp = a->comp[r * n_groups + g];
         float sa = a->scale[r * n_groups + g];
-        uint16_t half[PANEL];
         int32_t acc[PANEL];
 
-        memcpy(half, b, sizeof(half));
-        b += sizeof(half);
-        for (size_t c = 0; c < PANEL; c++)
-            acc[c] = a->comp[r * n_groups + g];
-        for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL)
-            for (size_t c = 0; c < PANEL; c++)
-                acc[c] += b[4 * c] * x[k] + b[4 * c + 1] * x[k + 1] + b[4 * c + 2] * x[k + 2] +
-                          b[4 * c + 3] * x[k + 3];
-        for (size_t c = 0; c < PANEL; c++)
-            out[c] = fmaf((float)acc[c], half_to_float(half[c]) * sa, out[c]);
+        group_sums(w, panel + packed_head_bytes(w->wide), a->q + r * a->k + g * w->group, acc);
+        for (size_t c = 0; c < PANEL; c++) {
+            /* On the way it may leave an int32 and come back. */
+            uint32_t sum = (uint32_t)acc[c] + (uint32_t)start(w, panel, c, comp, zero);
+            out[c] = fmaf((float)(int32_t)sum, scale_of(w, panel, c) * sa, out[c]);
+        }
+        panel += packed_group_bytes(w->group, w->nibbles, w->wide);
     }
 }
 

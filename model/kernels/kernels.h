@@ -23,7 +23,8 @@
 /* Largest head; bounds buffers on the stack. */
 #define HEAD_MAX 256u
 
-/* How a set wants the bytes of a weight panel. */
+/* How a set wants the bytes of a weight panel. Weights of 4 bits: u4, w + 8, and then it multiplies
+ * 0 .. 15 where bias is 128, -8 .. 7 where it is 0. */
 struct packing {
     uint32_t step; /* 4 or 8: inputs of one output that lie side by side */
     uint32_t bias; /* 128: bytes are u8, w + 128 (activations stay signed, and the correction -128 *
@@ -35,15 +36,34 @@ struct packing {
 
 /* Weights of one linear layer, packed for the integer product of one set.
  *
- * w: panels of PANEL output columns. A panel is K / group groups; a group is
- *      PANEL f16 scales, then [group / step][PANEL][step] bytes as its set's packing says.
+ * w: panels of PANEL output columns. A panel is K / group groups; a group is a head, then
+ *      bytes: [group / step][PANEL][step] as its set's packing says, or
+ *      nibbles: [group / 8][PANEL][4], inputs 0-3 of eight in the low ones and 4-7 in the
+ *      high ones of the same four bytes.
+ * The head is PANEL f16 scales, or, wide,
+ *      PANEL f32 scales, then PANEL int32 zero points: what is to be subtracted of each byte to give
+ *      the weight, then PANEL int32 sums of the group's weights.
  * Rows beyond N in the last panel have scale 0. 64-byte aligned. */
 struct packed_i8 {
     const uint8_t *w;
     size_t n, k;  /* outputs; inputs, a multiple of group */
-    size_t group; /* a multiple of 32 up to GROUP_MAX: 32, 64, 128, 256, all of K */
+    size_t group; /* a multiple of 32 up to GROUP_MAX: 32, 64, 128, 256, all of K; nibbles: up to
+                     NIBBLE_GROUP_MAX */
     size_t panel_bytes;
+    bool nibbles, wide;
 };
+
+/* Sets that have no product of nibbles spread a group's on the stack. */
+#define NIBBLE_GROUP_MAX 256u
+
+static inline size_t packed_head_bytes(bool wide)
+{
+    return PANEL * (wide ? 12u : 2u);
+}
+static inline size_t packed_group_bytes(size_t group, bool nibbles, bool wide)
+{
+    return packed_head_bytes(wide) + (nibbles ? group / 2 : group) * PANEL;
+}
 
 /* Weights of one linear layer as floats: panels of [k][PANEL], zeros beyond n in the last one.
  * 64-byte aligned. */
@@ -52,11 +72,12 @@ struct packed_f32 {
     size_t n, k; /* outputs, inputs */
 };
 
-/* Activations quantized per row and group: x' = scale * q. */
+/* Activations quantized per row and group: x' = scale * (q + zero). */
 struct quant_rows {
     int8_t *q;     /* [rows][k] */
     float *scale;  /* [rows][k / group] */
     int32_t *comp; /* [rows][k / group]: -128 * sum of the group's q */
+    int32_t *zero; /* [rows][k / group], or NULL: zeros. Read by wide products only */
     size_t k, group;
 };
 
@@ -106,8 +127,8 @@ struct kernels {
     const char *name;
     struct packing pack;
 
-    /* out[r][n] (+)= sum over groups g of f32(sum_k q*w) * (scale_w[g][n] * scale_a[r][g]), g
-     * ascending, by fmaf. Panels [p0, p1). Rows [0, rows). */
+    /* out[r][n] (+)= sum over groups g of f32(sum_k (q + zero_a)*w) * (scale_w[g][n] *
+     * scale_a[r][g]), g ascending, by fmaf. Panels [p0, p1). Rows [0, rows). */
     void (*gemm_i8)(const struct packed_i8 *w, const struct quant_rows *a, size_t rows, size_t p0,
                     size_t p1, const struct gemm_out *out);
     /* out[r][n] (or 0) + sum over k, ascending, of x[r][k] * w[n][k], an fmaf a step: the same
@@ -122,10 +143,14 @@ struct kernels {
      * of two <= 64 that divides n; 0 or 1: nothing. */
     void (*hadamard)(float *x, size_t n, size_t block);
     /* x[n] → Hadamard (0: none), then per group (n is whole groups) q = rint(x * (127 / max|x|)),
-     * its scale, and comp = -128 * sum(q). A block lies in one group. x may be overwritten if there
-     * is a block. q gets n bytes rounded up to 16. */
+     * its scale, and comp = -128 * sum(q). A group is whole blocks, or n is. x may be overwritten if
+     * there is a block. q gets n bytes rounded up to 16. */
     void (*quantize)(float *x, size_t n, size_t block, size_t group, int8_t *q, float *scale,
                      int32_t *comp);
+    /* The same with zero points: the range from min to max, widened to hold 0, in 255 steps, so that
+     * x' = scale * (q + zero), zero in [-127, 128]. */
+    void (*quantize_affine)(float *x, size_t n, size_t block, size_t group,
+                            const struct quant_rows *to);
     /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU). y may be gate. */
     void (*silu_mul)(const float *gate, const float *up, float *y, size_t n);
     /* y += x */

@@ -5,12 +5,13 @@
  * sum(q)
  *   dot_p(sum, u, v)   sum + u * v by fours, from p_start(u) on for the u[KV_BLOCK] of a query
  *   group_sums(b, c0, x, group, rows, sum)   a group's bytes b, columns from c0, times x[rows]
- * and TILE_ROWS, the most rows of a tile; up to FEW_ROWS it is VECS vectors of 4 columns wide, else
+ * and PACK_STEP, its packing's step, TILE_ROWS, the most rows of a tile; up to FEW_ROWS it is VECS vectors of 4 columns wide, else
  * half of that, so that 16 of the 32 registers hold sums. */
 #ifndef OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 #define OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 
 #include "model/kernels/rows.h"
+#include "model/kernels/spread.h"
 
 enum { ATTN_TILE = 4 };
 
@@ -77,13 +78,28 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 
 #include "model/kernels/attention_kernels.h"
 
-/* f[j] += a group's sums * (the columns' scales * the row's), j < vecs. */
-INLINE void add_group(float32x4_t *f, const int32x4_t *sum, const uint8_t *scales, float row,
-                      const size_t vecs)
+/* Row `at` of a group, columns c0 on: f[j] += its sums, zero points taken off, * (the columns'
+ * scales * the row's), j < vecs. */
+INLINE void add_group(const struct packed_i8 *w, const uint8_t *head, size_t c0,
+                      const struct quant_rows *a, size_t at, const int32x4_t *sum,
+                      const size_t vecs, float32x4_t *f)
 {
+    const float row = a->scale[at];
+
     for (size_t j = 0; j < vecs; j++) {
-        float32x4_t s = v16_load_half4((const uint16_t *)(const void *)scales + 4 * j);
-        f[j] = vfmaq_f32(f[j], vcvtq_f32_s32(sum[j]), vmulq_n_f32(s, row));
+        const size_t c = c0 + 4 * j;
+        float32x4_t s;
+        int32x4_t n = sum[j];
+        if (w->wide) {
+            const int32_t *z = (const int32_t *)(const void *)head + PANEL + c;
+            s = vld1q_f32((const float *)(const void *)head + c);
+            n = vmlaq_n_s32(n, vld1q_s32(z), a->comp[at] / 128);
+            if (a->zero)
+                n = vmlaq_n_s32(n, vld1q_s32(z + PANEL), a->zero[at]);
+        } else {
+            s = v16_load_half4((const uint16_t *)(const void *)head + c);
+        }
+        f[j] = vfmaq_f32(f[j], vcvtq_f32_s32(n), vmulq_n_f32(s, row));
     }
 }
 
@@ -120,13 +136,18 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
             for (size_t j = 0; j < vecs; j++)
                 f[i][j] = vdupq_n_f32(0.0f);
         }
-        for (size_t g = 0; g < n_groups; g++, panel += 2 * PANEL + w->group * PANEL) {
+        for (size_t g = 0; g < n_groups; g++) {
+            const uint8_t *b = panel + packed_head_bytes(w->wide);
+            uint8_t spread[NIBBLE_GROUP_MAX * PANEL];
             int32x4_t sum[TILE_ROWS][VECS];
-            group_sums(panel + 2 * PANEL, c0, x, w->group, rows, sum);
+            if (w->nibbles)
+                b = spread_nibbles(b, w->group, PACK_STEP, 8, spread);
+            group_sums(b, c0, x, w->group, rows, sum);
             for (size_t i = 0; i < rows; i++) {
                 x[i] += w->group;
-                add_group(f[i], sum[i], panel + 2 * c0, a->scale[(r0 + i) * n_groups + g], vecs);
+                add_group(w, panel, c0, a, (r0 + i) * n_groups + g, sum[i], vecs, f[i]);
             }
+            panel += packed_group_bytes(w->group, w->nibbles, w->wide);
         }
         for (size_t i = 0; i < rows; i++)
             put_row(f[i], vecs, out->out + (r0 + i) * out->ld + p * PANEL + c0, left - c0,

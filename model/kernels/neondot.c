@@ -7,7 +7,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { TILE_ROWS = 4, VECS = 8, FEW_ROWS = 2 };
+enum { PACK_STEP = 4, TILE_ROWS = 4, VECS = 8, FEW_ROWS = 2 };
 
 /* k - 128, by its sign bit: q's correction is not needed. */
 INLINE int32x4_t k_start(int32_t comp)
@@ -71,4 +71,4 @@ DOT_STEP(vdotq_s32)
 #include "model/kernels/peak_kernels.h"
 
 const struct kernels kernels_neondot = {
-    .name = "neondot", .pack = {4, 0}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};
+    .name = "neondot", .pack = {PACK_STEP, 0}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};

@@ -7,7 +7,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { TILE_ROWS = 4, VECS = 8, FEW_ROWS = 2 };
+enum { PACK_STEP = 8, TILE_ROWS = 4, VECS = 8, FEW_ROWS = 2 };
 
 INLINE int32x4_t k_start(int32_t comp)
 {
@@ -75,4 +75,4 @@ DOT_STEP(vmmlaq_s32)
 #include "model/kernels/peak_kernels.h"
 
 const struct kernels kernels_neoni8mm = {
-    .name = "neoni8mm", .pack = {8, 0}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};
+    .name = "neoni8mm", .pack = {PACK_STEP, 0}, .gemm_i8 = gemm_i8, KERNELS_SHARED, KERNELS_PEAK};

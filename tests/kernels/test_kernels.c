@@ -151,6 +151,95 @@ START_TEST(quantize_is_equal_and_within_half_a_step)
 }
 END_TEST
 
+/* x' = scale * (q + zero) within half a step; the sums are those of q. */
+static size_t affine_wrong(const float *t, const struct quant_rows *to, size_t group, size_t groups)
+{
+    size_t wrong = 0;
+
+    for (size_t g = 0; g < groups; g++) {
+        int32_t sum = 0;
+        double step = (double)to->scale[g];
+        wrong += to->zero[g] < -127 || to->zero[g] > 128;
+        for (size_t i = g * group; i < (g + 1) * group; i++) {
+            double off = fabs((double)t[i] - step * (to->q[i] + to->zero[g]));
+            sum += to->q[i];
+            wrong += !(off <= step * 0.50005 + 1e-30);
+        }
+        wrong += to->comp[g] != -128 * sum;
+    }
+    return wrong;
+}
+
+static float affine_input(int kind, size_t i)
+{
+    switch (kind) {
+    case 0:
+        return rnd_float();
+    case 1:
+        return 0.0f;
+    case 2:
+        return rnd_float() + 30.0f; /* far from 0: the range is widened to hold it */
+    case 3:
+        return rnd_float() * 1e-38f;
+    case 4:
+        return i & 1 ? 253.5f : -1.5f; /* ties at either end */
+    default:
+        return -fabsf(rnd_float());
+    }
+}
+
+START_TEST(affine_is_equal_and_within_half_a_step)
+{
+    const size_t shapes[][3] = {
+        {64, 0, 64}, {576, 64, 64}, {96, 32, 96}, {1536, 64, 1536}, {64, 64, 32}};
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+        for (int kind = 0; kind < 6; kind++) {
+            const size_t n = shapes[s][0], block = shapes[s][1], group = shapes[s][2],
+                         groups = n / group;
+            float x[2048], t[2048], ws[64], scale[64];
+            int8_t want[2048];
+            int32_t wc[64], comp[64], wz[64], zero[64];
+            struct guarded q = guarded_new(n, 16);
+            const struct quant_rows first = {.q = want, .scale = ws, .comp = wc, .zero = wz},
+                                    to = {.q = q.p, .scale = scale, .comp = comp, .zero = zero};
+            for (size_t i = 0; i < n; i++)
+                x[i] = affine_input(kind, i);
+            memcpy(t, x, sizeof(t));
+            kernels_at(0)->quantize_affine(t, n, block, group, &first);
+            ck_assert_uint_eq(affine_wrong(t, &first, group, groups), 0);
+            FOR_EACH_SET(k)
+            {
+                memcpy(t, x, sizeof(t));
+                k->quantize_affine(t, n, block, group, &to);
+                same_bits("quantize_affine", k, q.p, want, n, n);
+                same_bits("its scale", k, scale, ws, groups * 4, n);
+                same_bits("its sums", k, comp, wc, groups * 4, n);
+                same_bits("its zero points", k, zero, wz, groups * 4, n);
+                guarded_check(&q);
+            }
+            guarded_free(&q);
+        }
+}
+END_TEST
+
+START_TEST(affine_keeps_broken_values_visible)
+{
+    FOR_EACH_SET(k)
+    {
+        const float broken[] = {NAN, INFINITY, -INFINITY};
+        for (size_t b = 0; b < 3; b++) {
+            float x[64] = {1.0f}, scale = 0.0f;
+            int8_t q[64];
+            int32_t comp, zero;
+            const struct quant_rows to = {.q = q, .scale = &scale, .comp = &comp, .zero = &zero};
+            x[17] = broken[b];
+            k->quantize_affine(x, 64, 0, 64, &to);
+            ck_assert(!isfinite(scale));
+        }
+    }
+}
+END_TEST
+
 /* A NaN or an infinity must reach the logits, where the sampler refuses it: it lives on in the
  * scale. */
 START_TEST(quantize_keeps_broken_values_visible)
@@ -311,6 +400,8 @@ int main(void)
                                   hadamard_is_equal_orthonormal_and_its_own_inverse,
                                   quantize_is_equal_and_within_half_a_step,
                                   quantize_keeps_broken_values_visible,
+                                  affine_is_equal_and_within_half_a_step,
+                                  affine_keeps_broken_values_visible,
                                   silu_is_equal_and_right,
                                   rope_is_equal_and_turns_pairs,
                                   argmax_finds_the_first_largest_and_sees_broken_rows,

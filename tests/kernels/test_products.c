@@ -1,5 +1,5 @@
-/* The INT8 product: right by 64-bit integers and doubles, equal in every set, row by row whatever
- * the batch, for every group size that the model file allows. */
+/* The integer product: right by 64-bit integers and doubles, equal in every set, row by row whatever
+ * the batch, for every group size and form of weights that the model file allows. */
 #include <math.h>
 
 #include "kernels/guard.h"
@@ -9,16 +9,21 @@
 
 enum kind { RANDOM, EXTREMES, ZEROS, ALIKE };
 
+/* Flags: 4-bit weights; f32 scales and zero points of the weights; zero points of the rows too. */
+enum form { PLAIN = 0, NIBBLES = 1, WIDE = 2, ZERO_A = 4 };
+
 struct shape {
     size_t n, k, group, rows;
     enum kind kind;
+    unsigned form;
 };
 
 struct problem {
     struct shape s;
-    int8_t *w;         /* [n][k] */
-    uint16_t *w_scale; /* [n][k / group] */
-    struct guarded q, scale, comp;
+    int8_t *w;      /* [n][k] */
+    float *w_scale; /* [n][k / group]; each is an f16 too */
+    int *w_zero;    /* [n][k / group] */
+    struct guarded q, scale, comp, zero;
     struct quant_rows a;
 };
 
@@ -36,33 +41,56 @@ static int8_t integer(enum kind kind, int low)
     }
 }
 
+/* Weights: the whole range of their bits. */
+static void new_weights(struct problem *p)
+{
+    const struct shape *s = &p->s;
+    const size_t groups = s->n * (s->k / s->group);
+    const int top = s->form & NIBBLES ? 8 : 128;
+
+    p->w = malloc(s->n * s->k);
+    p->w_scale = malloc(groups * sizeof(*p->w_scale));
+    p->w_zero = calloc(groups, sizeof(*p->w_zero));
+    ck_assert(p->w && p->w_scale && p->w_zero);
+    for (size_t i = 0; i < s->n * s->k; i++) {
+        int w = integer(s->kind == ZEROS ? RANDOM : s->kind, -128);
+        p->w[i] = (int8_t)(top == 8 ? w >> 4 : w);
+    }
+    for (size_t i = 0; i < groups; i++) { /* 1e-4 .. 0.1 */
+        bool none = s->kind == ZEROS && rnd() % 2;
+        p->w_scale[i] = half_to_float((uint16_t)(none ? 0 : 0x1000 + rnd() % 0x2800));
+        if (s->form & WIDE)
+            p->w_zero[i] = s->kind == ALIKE ? top - 1 : (int)(rnd() % (2u * (unsigned)top)) - top;
+    }
+}
+
 static struct problem problem_new(const struct shape *s)
 {
     const size_t groups = s->k / s->group;
     struct problem p = {.s = *s};
 
-    p.w = malloc(s->n * s->k);
-    p.w_scale = malloc(s->n * groups * sizeof(*p.w_scale));
-    ck_assert(p.w && p.w_scale);
-    for (size_t i = 0; i < s->n * s->k; i++)
-        p.w[i] = integer(s->kind == ZEROS ? RANDOM : s->kind, -128);
-    for (size_t i = 0; i < s->n * groups; i++) /* 1e-4 .. 0.1 */
-        p.w_scale[i] = (uint16_t)(s->kind == ZEROS && rnd() % 2 ? 0 : 0x1000 + rnd() % 0x2800);
+    new_weights(&p);
     p.q = guarded_new(s->rows * s->k, 1);
     p.scale = guarded_new(s->rows * groups * 4, 4);
     p.comp = guarded_new(s->rows * groups * 4, 4);
+    p.zero = guarded_new(s->rows * groups * 4, 4);
     int8_t *q = p.q.p;
     for (size_t i = 0; i < s->rows * groups; i++) {
         int32_t sum = 0;
         for (size_t k = 0; k < s->group; k++, q++) {
-            *q = integer(s->kind, -127);
+            *q = integer(s->kind, s->form & ZERO_A ? -128 : -127);
             sum += *q;
         }
         ((float *)p.scale.p)[i] = s->kind == ZEROS ? 0.0f : fabsf(rnd_float()) + 1e-3f;
         ((int32_t *)p.comp.p)[i] = -128 * sum;
+        ((int32_t *)p.zero.p)[i] = s->form & ZERO_A ? (int32_t)(rnd() % 256) - 127 : 0;
     }
-    p.a = (struct quant_rows){
-        .q = p.q.p, .scale = p.scale.p, .comp = p.comp.p, .k = s->k, .group = s->group};
+    p.a = (struct quant_rows){.q = p.q.p,
+                              .scale = p.scale.p,
+                              .comp = p.comp.p,
+                              .zero = s->form & ZERO_A ? p.zero.p : NULL,
+                              .k = s->k,
+                              .group = s->group};
     return p;
 }
 
@@ -70,9 +98,11 @@ static void problem_free(struct problem *p)
 {
     free(p->w);
     free(p->w_scale);
+    free(p->w_zero);
     guarded_free(&p->q);
     guarded_free(&p->scale);
     guarded_free(&p->comp);
+    guarded_free(&p->zero);
 }
 
 static size_t panels_of(const struct shape *s)
@@ -80,12 +110,49 @@ static size_t panels_of(const struct shape *s)
     return (s->n + PANEL - 1) / PANEL;
 }
 
+/* Output i's column of the head of group g. */
+static void put_head(const struct problem *p, size_t i, size_t g, const struct packing *how,
+                     uint8_t *head)
+{
+    const size_t c = i % PANEL, at = i * (p->s.k / p->s.group) + g;
+    const bool nibbles = p->s.form & NIBBLES;
+    const int32_t bias = how->bias ? nibbles ? 8 : 128 : 0, z = p->w_zero[at] + bias;
+    int32_t sum = 0;
+
+    if (!(p->s.form & WIDE)) {
+        uint16_t half = 0; /* the one that it came from */
+        while (half_to_float(half) != p->w_scale[at])
+            half++;
+        memcpy(head + 2 * c, &half, 2);
+        return;
+    }
+    for (size_t k = 0; k < p->s.group; k++)
+        sum += p->w[i * p->s.k + g * p->s.group + k] - p->w_zero[at];
+    memcpy(head + 4 * c, &p->w_scale[at], 4);
+    memcpy(head + 4 * (PANEL + c), &z, 4);
+    memcpy(head + 4 * (2 * PANEL + c), &sum, 4);
+}
+
+static void put_weight(uint8_t *bytes, size_t c, size_t k, int w, const struct packing *how)
+{
+    bytes[k / how->step * how->step * PANEL + c * how->step + k % how->step] =
+        (uint8_t)(w + (int)how->bias);
+}
+
+static void put_nibble(uint8_t *bytes, size_t c, size_t k, int w)
+{
+    uint8_t *at = bytes + k / 8 * 4 * PANEL + 4 * c + k % 4;
+    *at = (uint8_t)(k % 8 < 4 ? (*at & 0xF0) | (w + 8) : (*at & 0x0F) | (w + 8) << 4);
+}
+
 /* As kernels.h says for this packing; what lies beyond output n is rubbish. */
 static struct guarded pack(const struct problem *p, const struct packing *how,
                            struct packed_i8 *ret_packed)
 {
     const struct shape *s = &p->s;
-    const size_t groups = s->k / s->group, block = 2 * PANEL + s->group * PANEL;
+    const bool nibbles = s->form & NIBBLES, wide = s->form & WIDE;
+    const size_t groups = s->k / s->group, head = PANEL * (wide ? 12 : 2),
+                 block = head + s->group * PANEL / (nibbles ? 2 : 1);
     struct guarded g = guarded_new(panels_of(s) * groups * block, 64);
     uint8_t *to = g.p;
 
@@ -95,12 +162,20 @@ static struct guarded pack(const struct problem *p, const struct packing *how,
         for (size_t k = 0; k < s->k; k++) {
             uint8_t *at = to + (i / PANEL * groups + k / s->group) * block;
             size_t in = k % s->group;
-            memcpy(at + 2 * (i % PANEL), &p->w_scale[i * groups + k / s->group], 2);
-            at += 2 * PANEL + in / how->step * how->step * PANEL + i % PANEL * how->step;
-            at[in % how->step] = (uint8_t)(p->w[i * s->k + k] + (int)how->bias);
+            if (in == 0)
+                put_head(p, i, k / s->group, how, at);
+            if (nibbles)
+                put_nibble(at + head, i % PANEL, in, p->w[i * s->k + k]);
+            else
+                put_weight(at + head, i % PANEL, in, p->w[i * s->k + k], how);
         }
-    *ret_packed = (struct packed_i8){
-        .w = g.p, .n = s->n, .k = s->k, .group = s->group, .panel_bytes = groups * block};
+    *ret_packed = (struct packed_i8){.w = g.p,
+                                     .n = s->n,
+                                     .k = s->k,
+                                     .group = s->group,
+                                     .panel_bytes = groups * block,
+                                     .nibbles = nibbles,
+                                     .wide = wide};
     return g;
 }
 
@@ -113,11 +188,13 @@ static double right_answer(const struct problem *p, size_t r, size_t n, double *
 
     *ret_size = 0;
     for (size_t g = 0; g < k / group; g++) {
+        const size_t at = n * (k / group) + g;
+        int32_t zero = p->a.zero ? p->a.zero[r * (k / group) + g] : 0;
         int64_t sum = 0;
         for (size_t i = g * group; i < (g + 1) * group; i++)
-            sum += (int64_t)p->w[n * k + i] * p->a.q[r * k + i];
-        double part = (double)sum * (double)half_to_float(p->w_scale[n * (k / group) + g]) *
-                      (double)p->a.scale[r * (k / group) + g];
+            sum += (int64_t)(p->w[n * k + i] - p->w_zero[at]) * (p->a.q[r * k + i] + zero);
+        double part =
+            (double)sum * (double)p->w_scale[at] * (double)p->a.scale[r * (k / group) + g];
         y += part;
         *ret_size += fabs(part);
     }
@@ -158,13 +235,15 @@ static void run_piecewise(const struct kernels *set, const struct problem *p,
             one.q += r * p->s.k;
             one.scale += r * groups;
             one.comp += r * groups;
+            if (one.zero)
+                one.zero += r * groups;
             set->gemm_i8(w, &one, 1, b, b + 1, &to);
         }
 }
 
-static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum kind kind)
+static void check_form(unsigned form, size_t n, size_t k, size_t group, size_t rows, enum kind kind)
 {
-    const struct shape s = {n, k, group, rows, kind};
+    const struct shape s = {n, k, group, rows, kind, form};
     struct problem p = problem_new(&s);
     struct guarded y = guarded_new(rows * n * 4, 4), z = guarded_new(rows * n * 4, 4);
 
@@ -185,8 +264,8 @@ static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum ki
             check_right(&p, y.p);
         else
             ck_assert_msg(memcmp(y.p, z.p, rows * n * 4) == 0,
-                          "%s differs: n %zu k %zu group %zu rows %zu kind %d", set->name, n, k,
-                          group, rows, (int)kind);
+                          "%s differs: n %zu k %zu group %zu rows %zu kind %d form %u", set->name,
+                          n, k, group, rows, (int)kind, form);
         guarded_check(&z);
         run_piecewise(set, &p, &w, z.p);
         ck_assert_msg(same(z.p, y.p, rows * n), "%s depends on the batch", set->name);
@@ -197,6 +276,11 @@ static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum ki
     guarded_free(&y);
     guarded_free(&z);
     problem_free(&p);
+}
+
+static void check_problem(size_t n, size_t k, size_t group, size_t rows, enum kind kind)
+{
+    check_form(PLAIN, n, k, group, rows, kind);
 }
 
 START_TEST(every_set_equals_generic)
@@ -246,9 +330,39 @@ START_TEST(the_longest_group_does_not_overflow)
 }
 END_TEST
 
+START_TEST(nibbles_in_every_group)
+{
+    const size_t groups[] = {32, 64, 96, 128, 192, 256}, ns[] = {1, 17, 32, 33, 100};
+    for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
+        for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++)
+            for (size_t rows = 1; rows <= 14; rows += rows < 8 ? 1 : 5) {
+                unsigned form = rows % 2 ? NIBBLES : NIBBLES | WIDE | (i % 2 ? ZERO_A : 0);
+                check_form(form, ns[i], groups[g] * (1 + i % 3), groups[g], rows, RANDOM);
+                check_form(form, 8, groups[g], groups[g], rows,
+                           (enum kind[]){EXTREMES, ZEROS, ALIKE}[i % 3]);
+            }
+}
+END_TEST
+
+START_TEST(zero_points_of_either_side)
+{
+    const size_t groups[] = {32, 64, 128, 576}, ns[] = {1, 31, 32, 40, 100};
+    for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
+        for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++)
+            for (size_t rows = 1; rows <= 14; rows += rows < 8 ? 1 : 5) {
+                unsigned form = WIDE | (rows % 2 ? ZERO_A : 0);
+                check_form(form, ns[i], groups[g] * (1 + i % 3), groups[g], rows, RANDOM);
+                check_form(form, 8, groups[g], groups[g], rows,
+                           (enum kind[]){EXTREMES, ZEROS, ALIKE}[i % 3]);
+            }
+    check_form(WIDE, 17, GROUP_MAX, GROUP_MAX, 2, ALIKE);
+    check_form(WIDE | ZERO_A, 17, GROUP_MAX / 2, GROUP_MAX / 2, 2, ALIKE);
+}
+END_TEST
+
 START_TEST(zero_rows_write_nothing)
 {
-    const struct shape s = {40, 64, 64, 1, RANDOM};
+    const struct shape s = {40, 64, 64, 1, RANDOM, PLAIN};
     struct problem p = problem_new(&s);
     for (size_t i = 0; kernels_at(i); i++) {
         struct packed_i8 w;
@@ -270,6 +384,8 @@ int main(void)
                                   every_group_size,
                                   many_rows,
                                   the_longest_group_does_not_overflow,
+                                  nibbles_in_every_group,
+                                  zero_points_of_either_side,
                                   zero_rows_write_nothing,
                                   NULL};
     return suite_run("products", tests, 300);
