@@ -27,6 +27,7 @@ struct source;
 struct source_noise {
     double signal, noise; /* sums of squares */
     uint64_t n_weights;
+    bool beyond_f16; /* a row was refused for a scale that f32 could hold */
 };
 
 /* name: "blk.0.attn_q.weight"; its quantized form in octet's own files is found by itself. n x k is
@@ -35,11 +36,18 @@ int source_open(const struct gguf *g, const char *name, size_t n, size_t k,
                 const struct quant_spec *want, struct source **ret_source, struct error *err);
 void source_free(struct source *s);
 
+/* Rows are to be quantized with one scale (and zero point) for all: reads the matrix once. */
+int source_one_scale(struct source *s, struct error *err);
 /* Row i in the original space (no rotation): out[k]. */
 int source_row_f32(struct source *s, size_t i, float *out, struct error *err);
-/* Row i in the wanted spec: q[padded k], scales as f16 bits [padded k / group]. */
-int source_row_i8(struct source *s, size_t i, int8_t *q, uint16_t *scales, struct error *err);
+/* Row i in the wanted spec → what *row points to. */
+int source_row_ints(struct source *s, size_t i, const struct quant_row *row, struct error *err);
 const struct source_noise *source_noise(const struct source *s);
+
+/* octet.linear.*: parallel arrays beside octet.linear.names, a key for each number of a quant_spec,
+ * in their order; of those from the fifth on, one that is missing is all zeros. */
+enum { SOURCE_LINEAR_KEYS = 8 };
+extern const char *const source_linear_keys[SOURCE_LINEAR_KEYS];
 
 /* The spec that the file itself stores the matrix in: bits 0 for a float or a foreign quantized
  * type. */
@@ -48,8 +56,12 @@ int source_stored_spec(const struct gguf *g, const char *name, struct quant_spec
 /* Is there such a matrix, in any form? */
 bool source_exists(const struct gguf *g, const char *name);
 
-/* Names in octet's own files: "blk.0.attn_q.weight" → "blk.0.attn_q.octet_q" and ".octet_scale". */
-int source_octet_names(const char *name, char q[static 256], char scale[static 256]);
+/* Names in octet's own files: "blk.0.attn_q.weight" → "blk.0.attn_q.octet_q", ".octet_scale" and
+ * ".octet_zero". ST_INVALID: no matrix of weights. */
+struct source_names {
+    char q[256], scale[256], zero[256];
+};
+int source_octet_names(const char *name, struct source_names *ret_names);
 
 /* x[n] (or rows x[n][k]) times the Hadamard blocks along n: how a v matrix and its bias are
  * rotated; its own inverse. */

@@ -18,6 +18,8 @@ enum { ROWS = 128, K = 192 };
 static float weights[ROWS * K];
 static char path[64];
 
+enum { HUGE_KIND = 8, KINDS };
+
 static float kind(int which, size_t i)
 {
     float r = sinf((float)(i * i % 1009) + (float)i);
@@ -32,8 +34,14 @@ static float kind(int which, size_t i)
         return r * 1e5f;
     case 4:
         return 0.0f;
-    default:
+    case 5:
         return i % 64 == 3 ? r * 100.0f : r; /* an outlier a group */
+    case 6:
+        return 3.0f + r * 0.1f; /* far from 0 all along */
+    case 7:
+        return r * 1e-41f; /* denormal */
+    default:
+        return r * 1e30f;
     }
 }
 
@@ -63,40 +71,85 @@ static void done(struct gguf *g)
     unlink(path);
 }
 
-static const struct quant_spec specs[] = {{8, 32, 0, 0},   {8, 64, 0, 0},   {8, 64, 64, 0},
-                                          {8, 64, 64, 64}, {8, 64, 16, 16}, {8, 96, 32, 0},
-                                          {8, K, 64, 64}};
+static const struct quant_spec specs[] = {
+    {.bits = 8, .group = 32},
+    {.bits = 8, .group = 64},
+    {.bits = 8, .group = 64, .block_in = 64},
+    {.bits = 8, .group = 64, .block_in = 64, .block_out = 64},
+    {.bits = 8, .group = 64, .block_in = 16, .block_out = 16},
+    {.bits = 8, .group = 96, .block_in = 32},
+    {.bits = 8, .group = K, .block_in = 64, .block_out = 64},
+    {.bits = 8, .group = 32, .block_in = 64},
+    {.bits = 8, .group = K, .act_group = 64, .scale_f32 = 1},
+    {.bits = 8, .group = 64, .zero = 1},
+    {.bits = 8, .group = 64, .scale_f32 = 1, .zero = 1, .act_zero = 1},
+    {.bits = 8, .group = 128, .block_in = 64, .act_group = K},
+    {.bits = 4, .group = 32},
+    {.bits = 4, .group = 64, .block_in = 64, .scale_f32 = 1},
+    {.bits = 4, .group = 32, .zero = 1},
+    {.bits = 4, .group = 128, .scale_f32 = 1, .zero = 1}};
+enum { SPECS = sizeof(specs) / sizeof(specs[0]), GROUPS = K / 32 + 2, ROOM = 256 };
 
-/* |x - x'| <= s/2 in the space where the rounding happens. */
+/* Room for a row of any of them. */
+static int8_t q[ROOM], zeros[GROUPS];
+static float scales[GROUPS];
+static const struct quant_row row = {q, scales, zeros};
+
+/* |x - x'| <= s/2 in the space where the rounding happens, of one number. An f16 scale is rounded, so
+ * the largest value may be clipped by half of its last bit; below the smallest f16 the group is
+ * zeros. */
+static bool is_near(const struct quant_spec *s, double x, size_t c)
+{
+    const int top = s->bits == 4 ? 7 : 127, least = s->zero || s->bits == 4 ? -top - 1 : -top;
+    double step = (double)scales[c / s->group];
+    int zero = zeros[c / s->group];
+    double off = fabs(x - step * (q[c] - zero));
+
+    if (q[c] < least || q[c] > top || (!s->zero && zero) || zero < least || zero > top)
+        return false;
+    if (step == 0.0)
+        return fabs(x) < (s->scale_f32 ? 1e-42 : (2 * top + 1) * 6e-8);
+    double clip = s->scale_f32 ? 1e-5 : (2 * top + 1) / 2048.0;
+    if (s->bits == 4 && !s->zero && x / step > 7.5) /* outside of the range: held to its end */
+        return q[c] == 7 && x / step < 8.1;
+    return off <= fabs(step) * (0.5 + clip) + 1e-12;
+}
+
+/* Row by row; returns how many numbers are not. */
+static size_t far_off(struct source *src, const struct quant_spec *s, const float *rotated)
+{
+    size_t wrong = 0;
+
+    for (size_t i = 0; i < ROWS; i++) {
+        struct error err = {""};
+        memset(zeros, 0x55, sizeof(zeros));
+        ck_assert_msg(source_row_ints(src, i, &row, &err) == ST_OK, "%s", err.text);
+        for (size_t c = 0; c < K; c++)
+            wrong += !is_near(s, (double)rotated[i * K + c], c);
+        for (size_t c = K; c < quant_padded(s, K); c++)
+            wrong += q[c] != zeros[c / s->group];
+    }
+    return wrong;
+}
+
 START_TEST(rounding_is_within_half_a_step)
 {
-    for (int which = 0; which < 6; which++) {
+    for (int which = 0; which < KINDS; which++) {
         struct gguf *g = file_of(which);
-        for (size_t s = 0; s < sizeof(specs) / sizeof(specs[0]); s++) {
+        for (size_t s = 0; s < SPECS; s++) {
             struct source *src;
             struct error err = {""};
             static float rotated[ROWS * K];
-            int8_t q[K];
-            uint16_t scales[K / 32];
+            if (which == HUGE_KIND && !specs[s].scale_f32)
+                continue;
             memcpy(rotated, weights, sizeof(rotated));
             source_turn(rotated, ROWS, K, specs[s].block_out);
             for (size_t i = 0; i < ROWS; i++)
                 kernels_at(0)->hadamard(rotated + i * K, K, specs[s].block_in);
             ck_assert_int_eq(source_open(g, "blk.0.attn_v.weight", ROWS, K, &specs[s], &src, &err),
                              ST_OK);
-            for (size_t i = 0; i < ROWS; i++) {
-                ck_assert_msg(source_row_i8(src, i, q, scales, &err) == ST_OK, "%s", err.text);
-                for (size_t c = 0; c < K; c++) {
-                    double step = (double)f16_to_f32(scales[c / specs[s].group]),
-                           x = rotated[i * K + c];
-                    double off = fabs(x - step * q[c]);
-                    /* f16 rounds the scale, so the largest value may be clipped by half of its last
-                     * bit; below the smallest f16 the group is zeros. */
-                    ck_assert(step == 0.0 ? fabs(x) < 127 * 6e-8
-                                          : off <= step * (0.5 + 127.0 / 2048.0) + 1e-12);
-                    ck_assert_int_ge(q[c], -127);
-                }
-            }
+            size_t wrong = far_off(src, &specs[s], rotated);
+            ck_assert_msg(wrong == 0, "%zu off, kind %d, spec %zu", wrong, which, s);
             source_free(src);
         }
         done(g);
@@ -104,14 +157,63 @@ START_TEST(rounding_is_within_half_a_step)
 }
 END_TEST
 
+/* Above f16 in one scale: named; f32 scales hold it. */
+START_TEST(a_scale_beyond_f16_is_told)
+{
+    struct gguf *g = file_of(HUGE_KIND);
+    struct source *src;
+    struct error err = {""};
+    ck_assert_int_eq(source_open(g, "blk.0.attn_v.weight", ROWS, K, &specs[1], &src, &err), ST_OK);
+    ck_assert_int_eq(source_row_ints(src, 0, &row, &err), ST_FORMAT);
+    ck_assert(source_noise(src)->beyond_f16);
+    ck_assert_msg(strstr(err.text, "blk.0.attn_v.weight, row 0"), "%s", err.text);
+    source_free(src);
+    done(g);
+}
+END_TEST
+
+/* One scale for all rows is that of the largest weight of all. */
+START_TEST(one_scale_for_a_whole_matrix)
+{
+    const struct quant_spec spec = {.bits = 8, .group = K, .scale_f32 = 1};
+    struct gguf *g = file_of(0);
+    struct source *src;
+    float max = 0;
+    for (size_t i = 0; i < ROWS * K; i++)
+        max = fabsf(weights[i]) > max ? fabsf(weights[i]) : max;
+    ck_assert_int_eq(source_open(g, "blk.0.attn_v.weight", ROWS, K, &spec, &src, NULL), ST_OK);
+    ck_assert_int_eq(source_one_scale(src, NULL), ST_OK);
+    for (size_t i = 0; i < ROWS; i++) {
+        size_t wrong = 0;
+        ck_assert_int_eq(source_row_ints(src, i, &row, NULL), ST_OK);
+        ck_assert(scales[0] == max / 127.0f);
+        for (size_t c = 0; c < K; c++)
+            wrong += !is_near(&spec, (double)weights[i * K + c], c);
+        ck_assert_uint_eq(wrong, 0);
+    }
+    source_free(src);
+    done(g);
+}
+END_TEST
+
+START_TEST(nibbles_lie_as_said)
+{
+    const int8_t four[6] = {-8, 7, 0, -1, 1, -7};
+    uint8_t bytes[3];
+    quant_put_nibbles(four, 6, bytes);
+    ck_assert_uint_eq(bytes[0], 0xF0);
+    ck_assert_uint_eq(bytes[1], 0x78);
+    ck_assert_uint_eq(bytes[2], 0x19);
+}
+END_TEST
+
 START_TEST(a_zero_group_has_scale_zero)
 {
     struct gguf *g = file_of(4);
     struct source *src;
-    int8_t q[K];
-    uint16_t scales[3] = {1, 1, 1};
+    scales[0] = scales[1] = scales[2] = 1;
     ck_assert_int_eq(source_open(g, "blk.0.attn_v.weight", ROWS, K, &specs[3], &src, NULL), ST_OK);
-    ck_assert_int_eq(source_row_i8(src, 5, q, scales, NULL), ST_OK);
+    ck_assert_int_eq(source_row_ints(src, 5, &row, NULL), ST_OK);
     for (size_t c = 0; c < K; c++)
         ck_assert_int_eq(q[c], 0);
     ck_assert(scales[0] == 0 && scales[1] == 0 && scales[2] == 0);
@@ -127,8 +229,6 @@ START_TEST(broken_weights_are_refused_by_name)
         struct gguf *g = file_of(0);
         struct source *src;
         struct error err = {""};
-        int8_t q[K];
-        uint16_t scales[K / 32];
         const struct gguf_tensor *t = gguf_find(g, "blk.0.attn_v.weight");
         /* The map is read-only: a copy of the file's bytes carries the fault. */
         size_t len = (size_t)gguf_file_bytes(g), at = 0;
@@ -144,8 +244,8 @@ START_TEST(broken_weights_are_refused_by_name)
                          ST_OK);
         ck_assert_int_eq(source_open(h, "blk.0.attn_v.weight", ROWS, K, &specs[1], &src, &err),
                          ST_OK);
-        ck_assert_int_eq(source_row_i8(src, 6, q, scales, &err), ST_OK);
-        ck_assert_int_eq(source_row_i8(src, 7, q, scales, &err), ST_FORMAT);
+        ck_assert_int_eq(source_row_ints(src, 6, &row, &err), ST_OK);
+        ck_assert_int_eq(source_row_ints(src, 7, &row, &err), ST_FORMAT);
         ck_assert_msg(strstr(err.text, "spoilt") && strstr(err.text, "blk.0.attn_v.weight") &&
                           strstr(err.text, "row 7"),
                       "%s", err.text);
@@ -177,6 +277,7 @@ END_TEST
 static int stored(const struct quant_spec *spec, struct error *err)
 {
     const struct gguf_str name = {"blk.0.attn_v", 12};
+    uint32_t v[SOURCE_LINEAR_KEYS];
     struct quant_spec read;
     struct gguf_writer *w;
     struct gguf *g;
@@ -184,10 +285,10 @@ static int stored(const struct quant_spec *spec, struct error *err)
     snprintf(path, sizeof(path), "/tmp/octet_test_source_%d.gguf", (int)getpid());
     ck_assert_int_eq(gguf_write_open(path, &w, NULL), ST_OK);
     gguf_write_strs(w, "octet.linear.names", &name, 1);
-    gguf_write_u32s(w, "octet.linear.bits", &spec->bits, 1);
-    gguf_write_u32s(w, "octet.linear.group", &spec->group, 1);
-    gguf_write_u32s(w, "octet.linear.block_in", &spec->block_in, 1);
-    gguf_write_u32s(w, "octet.linear.block_out", &spec->block_out, 1);
+    memcpy(v, spec, sizeof(v));
+    for (size_t i = 0; i < SOURCE_LINEAR_KEYS; i++)
+        if (i < 4 || v[i])
+            gguf_write_u32s(w, source_linear_keys[i], &v[i], 1);
     gguf_write_tensor(w, "blk.0.attn_v.octet_q", GGUF_I8, (uint64_t[2]){K, 1}, 2);
     ck_assert_int_eq(gguf_write_data(w, weights, K, NULL), ST_OK);
     ck_assert_int_eq(gguf_write_commit(w, NULL), ST_OK);
@@ -201,11 +302,23 @@ static int stored(const struct quant_spec *spec, struct error *err)
 
 START_TEST(a_stored_spec_is_one_that_runs)
 {
-    static const struct quant_spec bad[] = {
-        {4, 64, 0, 0},       {0, 64, 0, 0},  {8, 0, 0, 0},   {8, 40, 0, 0},
-        {8, 131072, 0, 0},   {8, 64, 48, 0}, {8, 64, 0, 48}, {8, 128, 128, 0},
-        {8, 64, 0, 128},     {8, 32, 64, 0}, {8, 96, 64, 0}, /* over the end of a row */
-        {8, 64, 1u << 31, 0}};
+    static const struct quant_spec bad[] = {{.bits = 4, .group = 512},
+                                            {.bits = 0, .group = 64},
+                                            {.bits = 16, .group = 64},
+                                            {.bits = 8, .group = 0},
+                                            {.bits = 8, .group = 40},
+                                            {.bits = 8, .group = 131072},
+                                            {.bits = 8, .group = 65536, .zero = 1, .act_zero = 1},
+                                            {.bits = 8, .group = 64, .block_in = 48},
+                                            {.bits = 8, .group = 64, .block_out = 48},
+                                            {.bits = 8, .group = 128, .block_in = 128},
+                                            {.bits = 8, .group = 64, .block_out = 128},
+                                            {.bits = 8, .group = 64, .block_in = 1u << 31},
+                                            {.bits = 8, .group = 64, .act_group = 40},
+                                            {.bits = 8, .group = 64, .act_group = 1u << 30},
+                                            {.bits = 8, .group = 64, .scale_f32 = 2},
+                                            {.bits = 8, .group = 64, .zero = 2},
+                                            {.bits = 8, .group = 64, .act_zero = 9}};
     struct error err;
 
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
@@ -219,25 +332,26 @@ END_TEST
 
 START_TEST(octet_names_replace_the_suffix)
 {
-    char q[256], s[256], longest[300];
-    ck_assert_int_eq(source_octet_names("blk.0.attn_q.weight", q, s), ST_OK);
-    ck_assert_str_eq(q, "blk.0.attn_q.octet_q");
-    ck_assert_str_eq(s, "blk.0.attn_q.octet_scale");
-    ck_assert_int_eq(source_octet_names("blk.0.attn_q.bias", q, s), ST_INVALID);
+    struct source_names n;
+    char longest[300];
+    ck_assert_int_eq(source_octet_names("blk.0.attn_q.weight", &n), ST_OK);
+    ck_assert_str_eq(n.q, "blk.0.attn_q.octet_q");
+    ck_assert_str_eq(n.scale, "blk.0.attn_q.octet_scale");
+    ck_assert_str_eq(n.zero, "blk.0.attn_q.octet_zero");
+    ck_assert_int_eq(source_octet_names("blk.0.attn_q.bias", &n), ST_INVALID);
     memset(longest, 'x', 290);
     memcpy(longest + 290, ".weight", 8);
-    ck_assert_int_eq(source_octet_names(longest, q, s), ST_INVALID);
+    ck_assert_int_eq(source_octet_names(longest, &n), ST_INVALID);
 }
 END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {rounding_is_within_half_a_step,
-                                  a_zero_group_has_scale_zero,
-                                  broken_weights_are_refused_by_name,
-                                  a_wrong_shape_is_named,
-                                  octet_names_replace_the_suffix,
-                                  a_stored_spec_is_one_that_runs,
-                                  NULL};
+    const TTest *const tests[] = {
+        rounding_is_within_half_a_step, a_scale_beyond_f16_is_told,
+        one_scale_for_a_whole_matrix,   nibbles_lie_as_said,
+        a_zero_group_has_scale_zero,    broken_weights_are_refused_by_name,
+        a_wrong_shape_is_named,         octet_names_replace_the_suffix,
+        a_stored_spec_is_one_that_runs, NULL};
     return suite_run("source", tests, 60);
 }

@@ -1,0 +1,31 @@
+/* grid.h - the integers that a group of weights may become: scale, zero point, ends.
+ *
+ * Owner:   plain values; pure functions, any thread.
+ * Memory:  none.
+ * Errors:  grid_of alone: ST_FORMAT for a scale beyond what is stored.
+ * Formulas: design.md section 5. */
+#ifndef OCTET_MODEL_QUANT_GRID_H
+#define OCTET_MODEL_QUANT_GRID_H
+
+#include "model/quant/spec.h"
+
+/* x' = scale * (q - zero); the scale may be negative. */
+struct grid {
+    float scale, zero, low, high; /* ends: of q - zero */
+};
+
+/* For weights from min (<= 0) to max (>= 0). */
+int grid_of(const struct quant_spec *spec, float min, float max, struct grid *ret_grid);
+
+/* q - zero of x: to nearest, ties to even. A group whose scale is too small for f16 is zeros, off by
+ * max|x| at most. */
+static inline float grid_round(const struct grid *g, float x)
+{
+    const float magic = 12582912.0f; /* x + magic - magic is rint(x) for |x| < 2^22 */
+    float v = g->scale != 0.0f ? x / g->scale : 0.0f;
+
+    v = v > g->high ? g->high : v < g->low ? g->low : v;
+    return (v + magic) - magic;
+}
+
+#endif
