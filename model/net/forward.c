@@ -112,6 +112,41 @@ static void product(const struct runner *rn, const struct part *p, const struct 
                      p->share.n_cols);
 }
 
+/* Of the rows that this worker shares the products of, those that it reports. */
+static bool reports(const struct runner *rn, const struct part *p, size_t *ret_begin,
+                    size_t *ret_end)
+{
+    if (!rn->observer.fn)
+        return false;
+    pool_share(p->share.end - p->share.begin, p->share.col, p->share.n_cols, ret_begin, ret_end);
+    *ret_begin += p->share.begin;
+    *ret_end += p->share.begin;
+    return true;
+}
+
+static void observe(const struct runner *rn, const struct part *p, size_t layer,
+                    enum observe_site site, const struct linear_input *in, size_t k)
+{
+    size_t r, end;
+
+    if (reports(rn, p, &r, &end))
+        for (; r < end; r++)
+            rn->observer.fn(rn->observer.arg, layer, site, r, in->x + (r - in->base) * k, k);
+}
+
+/* What the head would read, of every row. */
+static void observe_head(const struct runner *rn, const struct part *p)
+{
+    const size_t d = rn->w->hp.d_model;
+    size_t r, end;
+
+    if (reports(rn, p, &r, &end))
+        for (; r < end; r++) {
+            rn->kernels->rms_norm(rn->x + r * d, rn->w->output_norm, rn->w->hp.eps, p->row, d);
+            rn->observer.fn(rn->observer.arg, rn->w->hp.n_layer, SITE_HEAD, r, p->row, d);
+        }
+}
+
 /* x[r] = embedding of row r's token. A rotated embedding is turned back: the transform is its own
  * inverse. */
 static void embed(const struct runner *rn, const struct part *p)
@@ -160,12 +195,15 @@ static void attention_block(struct runner *rn, const struct part *p, size_t i)
                                   .next = linear_cols(&l->gate_up, &p->share, PANEL).weights};
 
     norm_rows(rn, p, l->attn_norm, &l->qkv);
+    observe(rn, p, i, SITE_QKV, &p->in, l->qkv.desc.k);
     heads_layer(rn, i, &p->in, &p->share, p->worker);
     barrier(rn, p); /* a row reads the keys and values of those before it, whoever made them */
     attention_layer(rn, i, &p->made, p->worker);
     profile_mark(p->profile, PART_ATTENTION);
     columns_barrier(rn, p);
-    product(rn, p, &l->o, attended(rn, p, i), &to_x, PART_O);
+    const struct linear_input *heads = attended(rn, p, i);
+    observe(rn, p, i, SITE_O, heads, l->o.desc.k);
+    product(rn, p, &l->o, heads, &to_x, PART_O);
     columns_barrier(rn, p);
 }
 
@@ -276,10 +314,12 @@ static void ffn_block(const struct runner *rn, const struct part *p, size_t i)
     const struct linear_input *mid = &p->made;
 
     norm_rows(rn, p, l->ffn_norm, &l->gate_up);
+    observe(rn, p, i, SITE_GATE_UP, &p->in, l->gate_up.desc.k);
     if (ffn_by_units(rn, p, l))
         ffn_units(rn, p, l);
     else
         mid = ffn_rows(rn, p, l);
+    observe(rn, p, i, SITE_DOWN, mid, l->down.desc.k);
     product(rn, p, &l->down, mid, &to_x, PART_DOWN);
     columns_barrier(rn, p);
 }
@@ -316,6 +356,7 @@ void forward_step(void *runner, unsigned worker, unsigned n_workers)
         attention_block(rn, &p, i);
         ffn_block(rn, &p, i);
     }
+    observe_head(rn, &p);
     if (rn->n_logits)
         head_block(rn, &p);
 }

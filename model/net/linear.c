@@ -3,17 +3,48 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/format/dequant.h"
 #include "model/kernels/half.h"
 #include "model/net/pool.h"
 
+static uint32_t act_group(const struct linear_desc *d)
+{
+    return d->act_group ? d->act_group : d->group;
+}
+
+/* The largest group that is inside one group of either side. */
+static size_t common_group(const struct linear_desc *d)
+{
+    uint32_t a = d->group, b = act_group(d);
+
+    while (b) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static bool is_wide(const struct linear_desc *d)
+{
+    return d->scale == SCALE_F32 || d->w_zero || d->a_zero;
+}
+
 static bool is_built(const struct linear_desc *d)
 {
+    const struct quant_spec spec = {.bits = d->w_bits,
+                                    .group = d->group,
+                                    .block_in = d->block_in,
+                                    .act_group = d->act_group,
+                                    .zero = d->w_zero,
+                                    .act_zero = d->a_zero};
+
     if (d->w_bits == 32)
         return d->scale == SCALE_NONE && !d->w_zero && !d->a_zero && d->act == ACT_FLOAT &&
                d->block_in == 0;
-    return d->w_bits == 8 && d->group && d->group % 32 == 0 && d->group <= GROUP_MAX &&
-           d->k % d->group == 0 && d->scale == SCALE_F16 && !d->w_zero && !d->a_zero &&
-           d->act == ACT_DYNAMIC_GROUP && (!d->block_in || d->group % d->block_in == 0);
+    return quant_spec_is_built(&spec) && d->scale != SCALE_NONE && d->k % d->group == 0 &&
+           d->k % act_group(d) == 0 && (!d->block_in || d->k % d->block_in == 0) &&
+           (d->act == ACT_DYNAMIC_GROUP || d->act == ACT_DYNAMIC_TOKEN);
 }
 
 static int refuse(const struct linear_desc *d, const char *name, struct error *err)
@@ -21,13 +52,12 @@ static int refuse(const struct linear_desc *d, const char *name, struct error *e
     static const char *const scales[] = {"no", "f16", "f32"};
     static const char *const acts[] = {"float", "dynamic per group", "dynamic per token", "static"};
 
-    return error_set(err, ST_UNSUPPORTED,
-                     "%s: %u-bit weights in groups of %u with %s scales%s, %s activations%s, "
-                     "Hadamard blocks of %u: this "
-                     "combination is not built",
-                     name, d->w_bits, d->group, scales[d->scale],
-                     d->w_zero ? " and zero points" : "", acts[d->act],
-                     d->a_zero ? " with zero points" : "", d->block_in);
+    return error_set(
+        err, ST_UNSUPPORTED,
+        "%s: %u-bit weights in groups of %u with %s scales%s, %s activations in groups "
+        "of %u%s, Hadamard blocks of %u, in rows of %zu: this combination is not built",
+        name, d->w_bits, d->group, scales[d->scale], d->w_zero ? " and zero points" : "",
+        acts[d->act], act_group(d), d->a_zero ? " with zero points" : "", d->block_in, d->k);
 }
 
 /* A multiple of 64, so that linears lie side by side in an arena. */
@@ -35,7 +65,8 @@ static size_t panel_bytes(const struct linear_desc *d)
 {
     if (d->w_bits == 32)
         return d->k * PANEL * sizeof(float);
-    return d->k / d->group * (PANEL * 2 + d->group * PANEL);
+    const size_t group = common_group(d);
+    return d->k / group * packed_group_bytes(group, d->w_bits == 4, is_wide(d));
 }
 
 bool linear_room(const struct linear_desc *desc, size_t *ret_bytes)
@@ -59,13 +90,15 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const struct k
     l->map = arena_take(arena, l->map_bytes);
     if (!l->map)
         return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, l->map_bytes);
-    if (desc->w_bits == 8) {
+    if (desc->w_bits != 32) {
         l->pack = kernels->pack;
         l->packed = (struct packed_i8){.w = l->map,
                                        .n = desc->n,
                                        .k = desc->k,
-                                       .group = desc->group,
-                                       .panel_bytes = panel_bytes(desc)};
+                                       .group = common_group(desc),
+                                       .panel_bytes = panel_bytes(desc),
+                                       .nibbles = desc->w_bits == 4,
+                                       .wide = is_wide(desc)};
     } else {
         l->floats = (struct packed_f32){.w = l->map, .n = desc->n, .k = desc->k};
     }
@@ -77,34 +110,82 @@ size_t linear_bytes(const struct linear *l)
     return l->map_bytes;
 }
 
-/* Group g of output i's panel: PANEL scales, then bytes. */
+/* Group g of output i's panel: its head, then bytes. */
 static uint8_t *group_at(const struct linear *l, size_t i, size_t g)
 {
-    return (uint8_t *)l->map + i / PANEL * l->packed.panel_bytes +
-           g * (PANEL * 2 + l->desc.group * PANEL);
+    const struct packed_i8 *p = &l->packed;
+
+    return (uint8_t *)l->map + i / PANEL * p->panel_bytes +
+           g * packed_group_bytes(p->group, p->nibbles, p->wide);
 }
 
-/* Where in a group column c has input k; those up to the next multiple of 4 follow it. */
-static size_t byte_at(const struct packing *p, size_t c, size_t k)
+/* Where in a group's bytes column c has input k; those up to the next multiple of 4 follow it.
+ * Nibbles: those up to the next multiple of 8, low ones first. */
+static size_t byte_at(const struct linear *l, size_t c, size_t k)
 {
-    size_t in_step = k & (p->step - 1);
+    size_t in_step = k & (l->pack.step - 1);
 
-    return PANEL * 2 + (k - in_step) * PANEL + c * p->step + in_step;
+    if (l->packed.nibbles)
+        return k / 8 * 4 * PANEL + 4 * c;
+    return (k - in_step) * PANEL + c * l->pack.step + in_step;
 }
 
-void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16_t *scales)
+/* What a byte that the product multiplies is above the signed number. */
+static int32_t bias_of(const struct linear *l)
 {
-    size_t c = i % PANEL, group = l->desc.group;
+    return !l->pack.bias ? 0 : l->packed.nibbles ? 8 : 128;
+}
 
-    for (size_t g = 0; g < l->desc.k / group; g++) {
-        uint8_t *at = group_at(l, i, g);
-        memcpy(at + 2 * c, &scales[g], 2);
-        for (size_t k = 0; k < group; k += 4, q += 4) {
-            uint32_t four;
-            memcpy(&four, q, sizeof(four));
-            four ^= l->pack.bias * 0x01010101u; /* + 128 is a flipped sign, byte by byte */
-            memcpy(at + byte_at(&l->pack, c, k), &four, sizeof(four));
-        }
+/* Column c's part of a group's head. q: the group's. */
+static void set_head(const struct linear *l, uint8_t *head, size_t c, float scale, int32_t zero,
+                     const int8_t *q)
+{
+    const int32_t z = zero + bias_of(l);
+    int32_t sum = 0;
+
+    if (!l->packed.wide) {
+        uint16_t half = f32_to_f16(scale);
+        memcpy(head + 2 * c, &half, sizeof(half));
+        return;
+    }
+    for (size_t k = 0; k < l->packed.group; k++)
+        sum += q[k] - zero;
+    memcpy(head + 4 * c, &scale, sizeof(scale));
+    memcpy(head + 4 * (PANEL + c), &z, sizeof(z));
+    memcpy(head + 4 * (2 * PANEL + c), &sum, sizeof(sum));
+}
+
+static void set_bytes(const struct linear *l, uint8_t *bytes, size_t c, const int8_t *q)
+{
+    for (size_t k = 0; k < l->packed.group; k += 4) {
+        uint32_t four;
+        memcpy(&four, q + k, sizeof(four));
+        four ^= l->pack.bias * 0x01010101u; /* + 128 is a flipped sign, byte by byte */
+        memcpy(bytes + byte_at(l, c, k), &four, sizeof(four));
+    }
+}
+
+static void set_nibbles(const struct linear *l, uint8_t *bytes, size_t c, const int8_t *q)
+{
+    for (size_t k = 0; k < l->packed.group; k += 8)
+        for (size_t e = 0; e < 4; e++)
+            bytes[byte_at(l, c, k) + e] =
+                (uint8_t)((q[k + e] + 8) | (unsigned)(q[k + 4 + e] + 8) << 4);
+}
+
+void linear_set_row(struct linear *l, size_t i, const struct quant_row *row)
+{
+    const size_t c = i % PANEL, group = l->packed.group;
+    const int8_t *q = row->q;
+
+    for (size_t g = 0; g < l->desc.k / group; g++, q += group) {
+        uint8_t *head = group_at(l, i, g), *bytes = head + packed_head_bytes(l->packed.wide);
+        size_t at = g * group / l->desc.group;
+        set_head(l, head, c, row->scales[at], l->desc.w_zero ? row->zeros[at] : 0, q);
+        if (l->packed.nibbles)
+            set_nibbles(l, bytes, c, q);
+        else
+            set_bytes(l, bytes, c, q);
     }
 }
 
@@ -122,9 +203,17 @@ void linear_set_row_f32(struct linear *l, size_t i, const float *w)
         at[k * PANEL] = w[k];
 }
 
+/* What input k of a group's column c is, less its zero point. */
+static int32_t weight_at(const struct linear *l, const uint8_t *bytes, size_t c, size_t k)
+{
+    if (l->packed.nibbles)
+        return (bytes[byte_at(l, c, k) + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) - 8;
+    return (int8_t)(bytes[byte_at(l, c, k)] ^ l->pack.bias);
+}
+
 void linear_get_row(const struct linear *l, size_t i, float *out)
 {
-    size_t c = i % PANEL, group = l->desc.group;
+    size_t c = i % PANEL, group = l->packed.group;
 
     if (l->desc.w_bits == 32) {
         const float *at = column_at(l, i);
@@ -133,12 +222,19 @@ void linear_get_row(const struct linear *l, size_t i, float *out)
         return;
     }
     for (size_t g = 0; g < l->desc.k / group; g++) {
-        const uint8_t *at = group_at(l, i, g);
+        const uint8_t *head = group_at(l, i, g), *bytes = head + packed_head_bytes(l->packed.wide);
+        int32_t zero = bias_of(l);
         uint16_t half;
-        memcpy(&half, at + 2 * c, sizeof(half));
-        float scale = half_to_float(half);
+        float scale;
+        memcpy(&half, head + 2 * c, sizeof(half));
+        memcpy(&scale, head + 4 * c, sizeof(scale));
+        if (l->packed.wide)
+            memcpy(&zero, head + 4 * (PANEL + c), sizeof(zero));
+        else
+            scale = half_to_float(half);
+        zero -= bias_of(l);
         for (size_t k = 0; k < group; k++)
-            *out++ = scale * (float)(int8_t)(at[byte_at(&l->pack, c, k)] ^ l->pack.bias);
+            *out++ = scale * (float)(weight_at(l, bytes, c, k) - zero);
     }
 }
 
@@ -148,6 +244,21 @@ float *linear_stage(const struct linear *l, const struct linear_input *in, float
     return l->desc.act == ACT_FLOAT ? in->x + (r - in->base) * l->desc.k + k0 : scratch + k0;
 }
 
+/* n inputs were quantized in groups of `from`, a multiple of the product's: to those. Backwards, so
+ * that nothing is overwritten before it is read. */
+static void spread_groups(size_t n, size_t from, size_t to, const struct quant_rows *q, bool zeros)
+{
+    for (size_t g = n / to; g-- > 0;) {
+        int32_t sum = 0;
+        for (size_t k = 0; k < to; k++)
+            sum += q->q[g * to + k];
+        q->comp[g] = -128 * sum;
+        q->scale[g] = q->scale[g * to / from];
+        if (zeros)
+            q->zero[g] = q->zero[g * to / from];
+    }
+}
+
 void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
                      const struct linear_input *in, size_t r, size_t k0, size_t n)
 {
@@ -155,14 +266,26 @@ void linear_quantize(const struct linear *l, const struct kernels *kernels, floa
 
     if (d->act == ACT_FLOAT)
         return;
-    size_t at = (r - in->base) * d->k + k0, group = at / d->group;
-    kernels->quantize(x, n, d->online ? d->block_in : 0, d->group, in->q.q + at,
-                      in->q.scale + group, in->q.comp + group);
+    const size_t at = (r - in->base) * d->k + k0, to = l->packed.group, block = d->block_in;
+    const struct quant_rows q = {.q = in->q.q + at,
+                                 .scale = in->q.scale + at / to,
+                                 .comp = in->q.comp + at / to,
+                                 .zero = d->a_zero ? in->q.zero + at / to : NULL};
+
+    if (d->a_zero)
+        kernels->quantize_affine(x, n, d->online ? block : 0, act_group(d), &q);
+    else
+        kernels->quantize(x, n, d->online ? block : 0, act_group(d), q.q, q.scale, q.comp);
+    if (act_group(d) != to)
+        spread_groups(n, act_group(d), to, &q, d->a_zero);
 }
 
 bool linear_part_is_apart(const struct linear *l, size_t n)
 {
-    return l->desc.act == ACT_FLOAT || n % l->desc.group == 0;
+    const struct linear_desc *d = &l->desc;
+
+    return d->act == ACT_FLOAT ||
+           (n % act_group(d) == 0 && (!d->online || !d->block_in || n % d->block_in == 0));
 }
 
 void linear_run_block(const struct linear *l, const struct kernels *kernels,
@@ -184,6 +307,7 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
     struct quant_rows q = {.q = in->q.q + at,
                            .scale = in->q.scale + group,
                            .comp = in->q.comp + group,
+                           .zero = l->desc.a_zero ? in->q.zero + group : NULL,
                            .k = k,
                            .group = w.group};
     w.w += panel * w.panel_bytes;
@@ -208,7 +332,7 @@ struct linear_cols linear_cols(const struct linear *l, const struct share *share
     pool_share((l->desc.n + unit - 1) / unit, share->col, share->n_cols, &begin, &end);
     c.n0 = begin * unit;
     c.n = (end * unit < l->desc.n ? end * unit : l->desc.n) - c.n0;
-    if (l->desc.w_bits == 8) {
+    if (l->desc.w_bits != 32) {
         c.weights = l->packed.w + c.n0 / PANEL * l->packed.panel_bytes;
         c.bytes = (c.n + PANEL - 1) / PANEL * l->packed.panel_bytes;
     }

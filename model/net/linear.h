@@ -2,8 +2,7 @@
  * runs.
  *
  * y = x W^T. Whatever the descriptor says beyond what is built is refused by name at linear_open,
- * so that whole rows, zero points, static scales and 4 bits can join as further descriptors, not as
- * a second path.
+ * so that static scales can join as a further descriptor, not as a second path.
  *
  * Owner:   immutable once filled; any thread may run it.
  * Memory:  weights are packed once into the caller's arena.
@@ -18,13 +17,14 @@
 #include "config/status.h"
 #include "model/kernels/kernels.h"
 #include "model/net/memory.h"
+#include "model/quant/spec.h"
 
 enum scale_type { SCALE_NONE, SCALE_F16, SCALE_F32 };
 enum act_mode {
     ACT_FLOAT,         /* f32 activations as they are */
     ACT_DYNAMIC_GROUP, /* s8, a scale a token and group, found on the fly */
-    ACT_DYNAMIC_TOKEN, /* s8, a scale a token */
-    ACT_STATIC         /* s8 or u8, scales from calibration */
+    ACT_DYNAMIC_TOKEN, /* the same where the group is the whole row */
+    ACT_STATIC         /* scales from calibration: not built yet */
 };
 
 struct linear_desc {
@@ -34,13 +34,14 @@ struct linear_desc {
     enum scale_type scale; /* of the weights */
     bool w_zero, a_zero;   /* zero points of either side */
     enum act_mode act;
-    uint32_t block_in; /* Hadamard block folded into the weights along K */
-    bool online;       /* the input must still be rotated (o's arrives rotated by v) */
+    uint32_t act_group; /* inputs that share a scale; 0: as many as weights do */
+    uint32_t block_in;  /* Hadamard block folded into the weights along K */
+    bool online;        /* the input must still be rotated (o's arrives rotated by v) */
 };
 
 struct linear {
     struct linear_desc desc;
-    struct packed_i8 packed;  /* w_bits 8 */
+    struct packed_i8 packed;  /* w_bits 8 and 4; its group divides the weights' and the inputs' */
     struct packing pack;      /* of the set that it was opened for */
     struct packed_f32 floats; /* w_bits 32 */
     void *map;
@@ -53,9 +54,9 @@ bool linear_room(const struct linear_desc *desc, size_t *ret_bytes);
 int linear_open(struct linear *l, const struct linear_desc *desc, const struct kernels *kernels,
                 struct arena *arena, const char *name, struct error *err);
 
-/* Fill output i: integers with their f16 scales, or floats. Every output once, in any order, before
- * the first run. */
-void linear_set_row_i8(struct linear *l, size_t i, const int8_t *q, const uint16_t *scales);
+/* Fill output i: integers with their scales, or floats. Every output once, in any order, before the
+ * first run. */
+void linear_set_row(struct linear *l, size_t i, const struct quant_row *row);
 void linear_set_row_f32(struct linear *l, size_t i, const float *w);
 /* Output i back as floats in the stored (rotated) space: an embedding looked up. out[k]. */
 void linear_get_row(const struct linear *l, size_t i, float *out);
@@ -82,7 +83,7 @@ float *linear_stage(const struct linear *l, const struct linear_input *in, float
  * quantization. The whole row, or whole groups of it. x may be changed. Floats: nothing to do. */
 void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
                      const struct linear_input *in, size_t r, size_t k0, size_t n);
-/* Are n inputs at a multiple of n whole groups? Floats: yes. */
+/* Are n inputs at a multiple of n whole groups, and whole Hadamard blocks? Floats: yes. */
 bool linear_part_is_apart(const struct linear *l, size_t n);
 /* Rows [r0, r0 + rows) and whole panels from output n0 on, n of them: out of kernels.h, of row r0
  * and output n0. */

@@ -55,6 +55,16 @@ struct worker {
     struct sample_scratch sample;
 };
 
+/* Linear layers by what they read; those that read the same share a site. */
+enum observe_site { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITES, SITE_HEAD = SITES };
+
+/* Told of row r of a step what a layer's linears read of it: x[k]. Only on a model in floats. Called by all workers, each row once a site; SITE_HEAD after the last layer, for every
+ * row. */
+struct observer {
+    void (*fn)(void *arg, size_t layer, enum observe_site site, size_t r, const float *x, size_t k);
+    void *arg;
+};
+
 struct runner {
     const struct weights *w;
     const struct kernels *kernels;
@@ -62,6 +72,7 @@ struct runner {
     struct kv kv;
     uint64_t lookup_tokens, hit_tokens;
     struct runner_info info;
+    struct observer observer; /* fn NULL: nobody looks */
 
     /* One step. Sizes in floats unless said; rows first. */
     const struct batch_row *rows;

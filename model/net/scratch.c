@@ -44,7 +44,8 @@ static bool open_input(struct linear_input *in, size_t rows, size_t k)
     in->q.q = buffer(rows * k, 1);
     in->q.scale = buffer(rows * scales_of(k), sizeof(float));
     in->q.comp = buffer(rows * scales_of(k), sizeof(int32_t));
-    return in->x && in->q.q && in->q.scale && in->q.comp;
+    in->q.zero = buffer(rows * scales_of(k), sizeof(int32_t));
+    return in->x && in->q.q && in->q.scale && in->q.comp && in->q.zero;
 }
 
 static void close_input(struct linear_input *in)
@@ -53,6 +54,7 @@ static void close_input(struct linear_input *in)
     free(in->q.q);
     free(in->q.scale);
     free(in->q.comp);
+    free(in->q.zero);
 }
 
 static bool open_rows(struct runner *rn)
@@ -125,10 +127,12 @@ struct linear_input scratch_region(const struct runner *rn, const struct linear_
 {
     const size_t at = base * rn->widest, group = base * scales_of(rn->widest);
 
-    return (struct linear_input){
-        .x = all->x + at,
-        .q = {.q = all->q.q + at, .scale = all->q.scale + group, .comp = all->q.comp + group},
-        .base = base};
+    return (struct linear_input){.x = all->x + at,
+                                 .q = {.q = all->q.q + at,
+                                       .scale = all->q.scale + group,
+                                       .comp = all->q.comp + group,
+                                       .zero = all->q.zero + group},
+                                 .base = base};
 }
 
 int scratch_open(struct runner *rn)

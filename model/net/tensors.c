@@ -82,20 +82,22 @@ static int check_roles(const struct gguf *g, const struct hparams *hp, bool *see
                        struct error *err)
 {
     struct tensor_role role;
-    char q[256], scale[256];
+    struct source_names octet_names;
 
     for (size_t i = 0; weights_tensor_at(hp, i, &role); i++) {
         bool plain = mark(g, role.name, seen), octet = false;
-        if (role.k && source_octet_names(role.name, q, scale) == ST_OK && mark(g, q, seen)) {
+        if (role.k && source_octet_names(role.name, &octet_names) == ST_OK &&
+            mark(g, octet_names.q, seen)) {
             octet = true;
-            mark(g, scale, seen);
+            mark(g, octet_names.scale, seen);
+            mark(g, octet_names.zero, seen);
         }
         if (!plain && !octet && !role.optional)
             return error_set(err, ST_FORMAT, "%s: the tensor %s is missing", gguf_path(g),
                              role.name);
         if (plain && octet)
             return error_set(err, ST_FORMAT, "%s: %s is there twice, as %s too", gguf_path(g),
-                             role.name, q);
+                             role.name, octet_names.q);
     }
     return ST_OK;
 }

@@ -16,9 +16,9 @@ struct loader {
     enum model_precision precision;
     const struct model_progress *progress;
     struct error *err;
-    enum quant_scheme scheme; /* of matrices that are converted */
-    bool as_stored;           /* octet's own file: each matrix says its spec */
-    uint64_t done;            /* weights so far */
+    struct quant_scheme scheme; /* of matrices that are converted */
+    bool as_stored;             /* octet's own file: each matrix says its spec */
+    uint64_t done;              /* weights so far */
 };
 
 static int load_vector(struct loader *ld, const char *name, size_t n, float **ret)
@@ -31,16 +31,20 @@ static int load_vector(struct loader *ld, const char *name, size_t n, float **re
 
 static int spec_of(struct loader *ld, const char *name, size_t k, int role, struct quant_spec *ret)
 {
-    if (ld->precision == MODEL_FP32)
+    if (ld->precision == MODEL_FP32) {
         *ret = (struct quant_spec){0};
-    else if (ld->as_stored) {
+        return ST_OK;
+    }
+    if (ld->as_stored) {
         int r = source_stored_spec(ld->g, name, ret, ld->err);
         if (r != ST_OK)
             return r;
-        if (!ret->bits) /* a matrix left in floats: the default scheme for it */
-            *ret = quant_spec_for(SCHEME_INT8, role, k, hparams_head_block(&ld->w->hp));
-    } else
-        *ret = quant_spec_for(ld->scheme, role, k, hparams_head_block(&ld->w->hp));
+        if (ret->bits)
+            return ST_OK; /* else a matrix left in floats: the default scheme for it */
+    }
+    const bool tied = !source_exists(ld->g, "output.weight");
+    *ret = quant_spec_for(quant_scheme_choice(&ld->scheme, name, tied), role, k,
+                          hparams_head_block(&ld->w->hp));
     return ST_OK;
 }
 
@@ -54,48 +58,45 @@ struct part {
     size_t at, unit, step;
 };
 
+/* Row i of s → output `to` of l. row: room for it, as floats or integers. */
+static int load_row(struct loader *ld, struct source *s, size_t i, struct linear *l, size_t to,
+                    const struct quant_row *row)
+{
+    bool ints = l->desc.w_bits != 32;
+    int r = ints ? source_row_ints(s, i, row, ld->err) : source_row_f32(s, i, row->scales, ld->err);
+
+    if (r == ST_OK && ints)
+        linear_set_row(l, to, row);
+    else if (r == ST_OK)
+        linear_set_row_f32(l, to, row->scales);
+    return r;
+}
+
 /* Rows of one matrix → outputs of l. */
 static int load_rows(struct loader *ld, struct linear *l, const struct part *part, size_t k,
                      const struct quant_spec *spec)
 {
-    const char *name = part->name;
-    const size_t n = part->n;
     struct source *s = NULL;
-    int8_t *q = NULL;
-    uint16_t *scales = NULL;
-    float *row = NULL;
-    size_t kp = quant_padded(spec, k);
-    int r = source_open(ld->g, name, n, k, spec, &s, ld->err);
+    const size_t kp = quant_padded(spec, k);
+    struct quant_row row = {0};
+    int r = source_open(ld->g, part->name, part->n, k, spec, &s, ld->err);
 
     if (r != ST_OK)
         return r;
-    q = malloc(kp);
-    scales = malloc(kp * sizeof(*scales));
-    row = malloc(kp * sizeof(*row));
-    if (!q || !scales || !row) {
-        r = error_set(ld->err, ST_NOMEM, "out of memory for %s", name);
-        goto out;
-    }
-    for (size_t i = 0; i < n && r == ST_OK; i++) {
+    row = (struct quant_row){malloc(kp), malloc(kp * sizeof(float)), malloc(kp)};
+    if (!row.q || !row.scales || !row.zeros)
+        r = error_set(ld->err, ST_NOMEM, "out of memory for %s", part->name);
+    for (size_t i = 0; i < part->n && r == ST_OK; i++) {
         size_t to = part->at + i / part->unit * part->step + i % part->unit;
-        if (spec->bits) {
-            r = source_row_i8(s, i, q, scales, ld->err);
-            if (r == ST_OK)
-                linear_set_row_i8(l, to, q, scales);
-        } else {
-            r = source_row_f32(s, i, row, ld->err);
-            if (r == ST_OK)
-                linear_set_row_f32(l, to, row);
-        }
+        r = load_row(ld, s, i, l, to, &row);
         ld->done += k;
         if (ld->progress->fn && i % 256 == 255)
             ld->progress->fn(ld->progress->arg, "loading", ld->done, ld->w->n_params);
     }
-out:
     source_free(s);
-    free(q);
-    free(scales);
-    free(row);
+    free(row.q);
+    free(row.scales);
+    free(row.zeros);
     return r;
 }
 
@@ -107,8 +108,13 @@ static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_
                                 .k = quant_padded(spec, k),
                                 .w_bits = ints ? spec->bits : 32,
                                 .group = spec->group,
-                                .scale = ints ? SCALE_F16 : SCALE_NONE,
+                                .scale = !ints             ? SCALE_NONE
+                                         : spec->scale_f32 ? SCALE_F32
+                                                           : SCALE_F16,
+                                .w_zero = spec->zero != 0,
+                                .a_zero = spec->act_zero != 0,
                                 .act = ints ? ACT_DYNAMIC_GROUP : ACT_FLOAT,
+                                .act_group = spec->act_group,
                                 .block_in = spec->block_in,
                                 .online = ints && online};
 }
@@ -125,8 +131,9 @@ static int load_linear(struct loader *ld, struct linear *l, const struct part *p
     assert(n_parts <= PARTS_MAX);
     for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
         r = spec_of(ld, parts[i].name, k, parts[i].role, &spec[i]);
-        if (r == ST_OK && (spec[i].bits != spec[0].bits || spec[i].group != spec[0].group ||
-                           spec[i].block_in != spec[0].block_in))
+        struct quant_spec alike = spec[i];
+        alike.block_out = spec[0].block_out;
+        if (r == ST_OK && memcmp(&alike, &spec[0], sizeof(alike)) != 0)
             r = error_set(ld->err, ST_UNSUPPORTED,
                           "%s: %s and %s read the same input in different schemes: not built",
                           gguf_path(ld->g), parts[0].name, parts[i].name);
@@ -261,8 +268,14 @@ static void choose_scheme(struct loader *ld)
         if (role.k && t && t->type != GGUF_Q8_0)
             all_q8_0 = false;
     }
-    ld->scheme = all_q8_0 && !ld->as_stored ? SCHEME_Q8_0 : SCHEME_INT8;
-    ld->w->scheme = ld->precision == MODEL_FP32 ? "fp32" : quant_scheme_label(ld->scheme);
+    quant_scheme_parse(all_q8_0 && !ld->as_stored ? "q8_0" : "int8", &ld->scheme, NULL);
+    struct gguf_str stored = {"", 0};
+    if (ld->precision == MODEL_FP32)
+        snprintf(ld->w->scheme, sizeof(ld->w->scheme), "fp32");
+    else if (ld->as_stored && gguf_get_str(ld->g, "octet.scheme", &stored, NULL) == ST_OK)
+        snprintf(ld->w->scheme, sizeof(ld->w->scheme), "%s", gguf_show(stored).text);
+    else
+        quant_scheme_label(&ld->scheme, ld->w->scheme, sizeof(ld->w->scheme));
 }
 
 static int load_freqs(struct loader *ld)

@@ -32,7 +32,7 @@ struct weights {
     struct layer *layers; /* [n_layer] */
     float *output_norm;   /* [d_model] */
     double *inv_freq;     /* [n_rot / 2]: radians a position */
-    const char *scheme;   /* "int8-h64-g64", "q8_0", "fp32" */
+    char scheme[128];     /* "int8-h64-g64", "q8_0", "fp32" */
     uint64_t n_params, bytes;
 };
 

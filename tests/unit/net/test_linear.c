@@ -20,24 +20,25 @@ static const struct linear_desc int8 = {.n = 37,
 START_TEST(unbuilt_combinations_are_named)
 {
     struct linear_desc d[9];
-    const char *const says[9] = {"4-bit",
+    const char *const says[9] = {"16-bit",
                                  "groups of 40",
-                                 "f32 scales",
-                                 "scales and zero points",
-                                 "activations with zero",
+                                 "no scales",
+                                 "groups of 512",
+                                 "in groups of 96",
                                  "static",
-                                 "dynamic per token",
+                                 "float activations",
                                  "blocks of 128",
-                                 "blocks of 64"};
+                                 "blocks of 64, in rows of 96"};
     for (size_t i = 0; i < 9; i++)
         d[i] = int8;
-    d[0].w_bits = 4;
+    d[0].w_bits = 16;
     d[1].group = 40;
-    d[2].scale = SCALE_F32;
-    d[3].w_zero = true;
-    d[4].a_zero = true;
+    d[2].scale = SCALE_NONE;
+    d[3].w_bits = 4;
+    d[3].group = d[3].k = 512;
+    d[4].act_group = 96;
     d[5].act = ACT_STATIC;
-    d[6].act = ACT_DYNAMIC_TOKEN;
+    d[6].act = ACT_FLOAT;
     d[7].block_in = 128;
     d[8].group = d[8].k = 96;
     for (size_t i = 0; i < 9; i++) {
@@ -61,7 +62,7 @@ static void check_packing(struct packing how, uint32_t group)
     struct linear l;
     struct arena arena;
     int8_t q[37][256];
-    uint16_t scales[8];
+    float scales[8];
     float row[256];
 
     desc.k = 256;
@@ -73,8 +74,8 @@ static void check_packing(struct packing how, uint32_t group)
         for (size_t k = 0; k < 256; k++)
             q[i][k] = (int8_t)((int)(i * 31 + k * 17) % 256 - 128);
         for (size_t g = 0; g < 256 / group; g++)
-            scales[g] = f32_to_f16(1.0f / (float)(1 + g));
-        linear_set_row_i8(&l, i, q[i], scales);
+            scales[g] = f16_to_f32(f32_to_f16(1.0f / (float)(1 + g)));
+        linear_set_row(&l, i, &(struct quant_row){q[i], scales, NULL});
     }
     for (size_t i = 0; i < 37; i++) {
         linear_get_row(&l, i, row);
@@ -109,7 +110,6 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
     struct arena arena;
     float x[128], w[128], xs[4];
     int8_t q[128];
-    uint16_t scales[4];
     _Alignas(64) int8_t xq[128];
     int32_t comp[4];
     double right[37] = {0}, norm = 0, off = 0;
@@ -127,8 +127,8 @@ static void check_rotation(const struct kernels *set, uint32_t group, float *y)
         set->hadamard(w, 128, 64);
         set->quantize(w, 128, 0, group, q, xs, comp);
         for (size_t g = 0; g < 128 / group; g++)
-            scales[g] = f32_to_f16(xs[g]);
-        linear_set_row_i8(&l, i, q, scales);
+            xs[g] = f16_to_f32(f32_to_f16(xs[g]));
+        linear_set_row(&l, i, &(struct quant_row){q, xs, NULL});
         norm += right[i] * right[i];
     }
     struct linear_input in = {.q = {.q = xq, .scale = xs, .comp = comp}};
@@ -152,6 +152,130 @@ START_TEST(the_rotation_cancels)
             check_rotation(kernels_at(0), group, want);
             check_rotation(kernels_at(i), group, y);
             ck_assert(memcmp(y, want, sizeof(y)) == 0);
+        }
+}
+END_TEST
+
+enum { FORM_N = 37, FORM_K = 384, FORM_ROWS = 3 };
+
+/* What a form's product is checked against: the weights and the inputs that its integers mean. */
+struct form_problem {
+    struct linear_desc desc;
+    int8_t q[FORM_N][FORM_K], zeros[FORM_N][FORM_K / 32];
+    float scales[FORM_N][FORM_K / 32], x[FORM_ROWS][FORM_K];
+};
+
+static void form_fill(struct form_problem *p, const struct linear_desc *desc)
+{
+    const size_t group = desc->group;
+    const int top = desc->w_bits == 4 ? 8 : 128;
+
+    p->desc = *desc;
+    for (size_t i = 0; i < FORM_N; i++) {
+        for (size_t k = 0; k < FORM_K; k++)
+            p->q[i][k] = (int8_t)((int)((i * 31 + k * 17 + k / 7) % (2 * (size_t)top)) - top);
+        for (size_t g = 0; g < FORM_K / group; g++) {
+            p->scales[i][g] = f16_to_f32(f32_to_f16(0.01f / (float)(1 + g + i)));
+            p->zeros[i][g] =
+                (int8_t)(desc->w_zero ? (int)((i * 5 + g) % (size_t)top) - top / 2 : 0);
+        }
+    }
+    for (size_t r = 0; r < FORM_ROWS; r++)
+        for (size_t k = 0; k < FORM_K; k++)
+            p->x[r][k] = sinf((float)(r * FORM_K + k)) * (k % 50 == 9 ? 20.0f : 1.0f) + 0.4f;
+}
+
+static float form_weight(const struct form_problem *p, size_t i, size_t k)
+{
+    size_t g = k / p->desc.group;
+    return p->scales[i][g] * (float)(p->q[i][k] - p->zeros[i][g]);
+}
+
+/* Inputs within half a step of what they were, outputs what those inputs and weights give. */
+static size_t form_wrong(const struct form_problem *p, const struct quant_rows *q, size_t group,
+                         const float *y)
+{
+    size_t wrong = 0;
+
+    for (size_t r = 0; r < FORM_ROWS; r++) {
+        double x[FORM_K];
+        for (size_t k = 0; k < FORM_K; k++) {
+            size_t at = r * FORM_K + k, g = at / group;
+            double step = (double)q->scale[g];
+            x[k] = step * (q->q[at] + (p->desc.a_zero ? q->zero[g] : 0));
+            wrong += !(fabs(x[k] - (double)p->x[r][k]) <= step * 0.5001);
+        }
+        for (size_t i = 0; i < FORM_N; i++) {
+            double right = 0, size = 0;
+            for (size_t k = 0; k < FORM_K; k++) {
+                right += x[k] * (double)form_weight(p, i, k);
+                size += fabs(x[k] * (double)form_weight(p, i, k));
+            }
+            wrong += !(fabs(right - (double)y[r * FORM_N + i]) <= 1e-5 * size);
+        }
+    }
+    return wrong;
+}
+
+static void form_run(const struct kernels *set, const struct form_problem *p, float *y)
+{
+    _Alignas(64) static int8_t xq[FORM_ROWS * FORM_K];
+    static float scale[FORM_ROWS * FORM_K / 32], row[FORM_K];
+    static int32_t comp[FORM_ROWS * FORM_K / 32], zero[FORM_ROWS * FORM_K / 32];
+    const struct linear_input in = {.q = {xq, scale, comp, zero, FORM_K, 0}};
+    struct linear l;
+    struct arena arena;
+    size_t wrong = 0;
+
+    ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
+    ck_assert_int_eq(linear_open(&l, &p->desc, set, &arena, "x", NULL), ST_OK);
+    for (size_t i = 0; i < FORM_N; i++) {
+        struct quant_row from = {(int8_t *)p->q[i], (float *)p->scales[i], (int8_t *)p->zeros[i]};
+        linear_set_row(&l, i, &from);
+    }
+    for (size_t i = 0; i < FORM_N; i++) {
+        linear_get_row(&l, i, row);
+        for (size_t k = 0; k < FORM_K; k++)
+            wrong += row[k] != form_weight(p, i, k);
+    }
+    for (size_t r = 0; r < FORM_ROWS; r++) {
+        memcpy(row, p->x[r], sizeof(row));
+        linear_quantize(&l, set, row, &in, r, 0, FORM_K);
+    }
+    linear_run(&l, set, &in, &(struct share){0, FORM_ROWS, 0, 1},
+               &(struct gemm_out){.out = y, .ld = FORM_N});
+    wrong += form_wrong(p, &in.q, l.packed.group, y);
+    ck_assert_msg(wrong == 0, "%s: %zu wrong, %u bits, groups of %u and %u", set->name, wrong,
+                  p->desc.w_bits, p->desc.group, p->desc.act_group);
+    arena_done(&arena);
+}
+
+/* Every form of weights and activations in every set: read back, right, and alike. */
+START_TEST(every_form_multiplies)
+{
+    static struct form_problem p;
+    const uint32_t groups[][2] = {{32, 0},   {64, 0},  {64, FORM_K}, {FORM_K, 0}, {FORM_K, 64},
+                                  {128, 32}, {96, 64}, {32, FORM_K}, {64, 128}};
+    for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
+        for (unsigned f = 0; f < 16; f++) {
+            struct linear_desc desc = {.n = FORM_N,
+                                       .k = FORM_K,
+                                       .w_bits = f & 1 ? 4 : 8,
+                                       .group = groups[g][0],
+                                       .scale = f & 2 ? SCALE_F32 : SCALE_F16,
+                                       .w_zero = f & 4,
+                                       .a_zero = f & 8,
+                                       .act = ACT_DYNAMIC_GROUP,
+                                       .act_group = groups[g][1]};
+            float want[FORM_ROWS * FORM_N], y[FORM_ROWS * FORM_N];
+            if (desc.w_bits == 4 && desc.group > NIBBLE_GROUP_MAX)
+                continue;
+            form_fill(&p, &desc);
+            form_run(kernels_at(0), &p, want);
+            for (size_t i = 1; kernels_at(i); i++) {
+                form_run(kernels_at(i), &p, y);
+                ck_assert(memcmp(y, want, sizeof(y)) == 0);
+            }
         }
 }
 END_TEST
@@ -202,6 +326,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {unbuilt_combinations_are_named, a_packed_row_reads_back,
-                                  the_rotation_cancels, floats_read_back_and_multiply, NULL};
+                                  the_rotation_cancels,           every_form_multiplies,
+                                  floats_read_back_and_multiply,  NULL};
     return suite_run("linear", tests, 60);
 }
