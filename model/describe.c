@@ -1,7 +1,7 @@
 /* describe.c - what a model file holds, for people and as JSON. Behind model_describe of model.h.
  *
- * Reads metadata and the tensor list only; weights are not touched, so any size of file answers at
- * once. */
+ * Reads metadata and the tensor list only; weights are not touched unless a record is to be
+ * checked, so any size of file answers at once. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +9,11 @@
 
 #include "config/escape.h"
 #include "model/format/gguf.h"
+#include "model/format/map.h"
 #include "model/model.h"
 #include "model/net/weights.h"
 #include "model/quant/source.h"
+#include "model/record.h"
 
 static void put_json(FILE *f, const char *s, size_t n)
 {
@@ -35,13 +37,39 @@ struct totals {
     uint64_t by_type[256]; /* bytes */
 };
 
+static bool ends_in(struct gguf_str name, const char *end)
+{
+    size_t n = strlen(end);
+    return name.len > n && memcmp(name.data + name.len - n, end, n) == 0;
+}
+
+/* What the file says of one of octet's own matrices. */
+static bool spec_of(const struct gguf *g, const struct gguf_tensor *x, struct quant_spec *ret_spec)
+{
+    char name[256];
+
+    if (!ends_in(x->name, ".octet_q") || x->name.len >= sizeof(name))
+        return false;
+    snprintf(name, sizeof(name), "%.*sweight", (int)(x->name.len - strlen("octet_q")),
+             x->name.data);
+    return source_stored_spec(g, name, ret_spec, NULL) == ST_OK && ret_spec->bits;
+}
+
+/* Weights that a tensor holds: two a byte where its bits are 4, none beside it. */
+static uint64_t weights_in(const struct gguf *g, const struct gguf_tensor *x)
+{
+    struct quant_spec spec;
+
+    if (ends_in(x->name, ".octet_scale") || ends_in(x->name, ".octet_zero"))
+        return 0;
+    return x->n_elems * (spec_of(g, x, &spec) && spec.bits == 4 ? 2 : 1);
+}
+
 static void add_up(const struct gguf *g, struct totals *t)
 {
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         const struct gguf_tensor *x = gguf_tensor_at(g, i);
-        bool scale =
-            x->name.len > 12 && memcmp(x->name.data + x->name.len - 12, ".octet_scale", 12) == 0;
-        t->params += scale ? 0 : x->n_elems;
+        t->params += weights_in(g, x);
         t->weight_bytes += x->n_bytes;
         if (x->type < 256)
             t->by_type[x->type] += x->n_bytes;
@@ -75,15 +103,50 @@ static size_t shape_rows(const struct hparams *hp, struct row rows[10])
     return sizeof(all) / sizeof(all[0]);
 }
 
-static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
-                       const struct totals *t)
+static void print_spec(FILE *f, const struct quant_spec *s)
 {
+    fprintf(f,
+            ",\"spec\":{\"bits\":%u,\"group\":%u,\"hadamard\":%u,\"act_group\":%u,"
+            "\"scale_f32\":%s,\"zero\":%s,\"act_zero\":%s}",
+            s->bits, s->group, s->block_in, quant_act_group(s), s->scale_f32 ? "true" : "false",
+            s->zero ? "true" : "false", s->act_zero ? "true" : "false");
+}
+
+/* The record of quality, and whether it is of this file. */
+struct found {
+    int status; /* of record_read() */
+    struct quality quality;
+    struct error err;
+    enum { UNCHECKED, MATCHES, CHANGED } match;
+};
+
+static void find_record(const struct gguf *g, const struct model_describe_opts *opts, bool whole,
+                        struct found *ret_found)
+{
+    char hex[SHA256_HEX];
+
+    *ret_found = (struct found){.match = UNCHECKED};
+    ret_found->status = record_read(g, &ret_found->quality, &ret_found->err);
+    if (ret_found->status != ST_OK || !opts->check || !whole)
+        return;
+    record_digest(g, &opts->progress, hex);
+    ret_found->match = strcmp(hex, ret_found->quality.digest) == 0 ? MATCHES : CHANGED;
+}
+
+static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
+                       const struct totals *t, const struct found *found)
+{
+    static const char *const matches[] = {"null", "true", "false"};
+    char quality[QUALITY_JSON_MAX] = "null";
     struct gguf_str arch = get_str(g, "general.architecture"), name = get_str(g, "general.name");
     struct gguf_str tok = get_str(g, "tokenizer.ggml.model"),
                     pre = get_str(g, "tokenizer.ggml.pre");
     struct row rows[10];
+    struct quant_spec spec;
     char scheme[sizeof(struct gguf_shown)];
 
+    if (found->status == ST_OK)
+        quality_json(&found->quality, quality);
     scheme_of(g, scheme, sizeof(scheme));
     fputs("{\"file\":", f);
     put_json(f, gguf_path(g), strlen(gguf_path(g)));
@@ -102,7 +165,8 @@ static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
             t->params ? 8.0 * (double)t->weight_bytes / (double)t->params : 0.0);
     for (size_t i = 0, n = hp ? shape_rows(hp, rows) : 0; i < n; i++)
         fprintf(f, ",\"%s\":%" PRIu64, rows[i].key, rows[i].value);
-    fputs(",\"quality\":null,\"tensors\":[", f);
+    fprintf(f, ",\"quality\":%s,\"quality_matches\":%s,\"tensors\":[", quality,
+            matches[found->match]);
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         const struct gguf_tensor *x = gguf_tensor_at(g, i);
         fputs(i ? ",{\"name\":" : "{\"name\":", f);
@@ -111,13 +175,40 @@ static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
                 gguf_type_name(x->type) ? gguf_type_name(x->type) : "unknown");
         for (uint32_t d = 0; d < x->n_dims; d++)
             fprintf(f, "%s%" PRIu64, d ? "," : "", x->dims[d]);
-        fprintf(f, "],\"bytes\":%" PRIu64 "}", x->n_bytes);
+        fprintf(f, "],\"bytes\":%" PRIu64, x->n_bytes);
+        if (spec_of(g, x, &spec))
+            print_spec(f, &spec);
+        fputc('}', f);
     }
     fputs("]}\n", f);
 }
 
+static void print_quality(FILE *f, const struct found *found)
+{
+    struct quality q = found->quality;
+
+    fprintf(f, "%-16s ", "quality");
+    if (found->status != ST_OK) {
+        fprintf(f, "%s\n", found->status == ST_NOTFOUND ? "none recorded" : found->err.text);
+        return;
+    }
+    fprintf(f, "perplexity %.4f +- %.4f, %.5f times the source's\n", q.ppl, q.ppl_se, q.ppl_ratio);
+    fprintf(f, "%-16s KL divergence mean %.6f, median %.6f, 99 %% %.6f, most %.6f\n", "",
+            q.kld_mean, q.kld_median, q.kld_p99, q.kld_max);
+    fprintf(f, "%-16s same top token %.2f %%, right token's probability %.3f %% off (RMS)\n", "",
+            q.same_top * 100, q.rms_dp * 100);
+    fprintf(f, "%-16s %" PRIu64 " tokens in %" PRIu64 " chunks of %" PRIu32 ", %s, kv %s, %s\n", "",
+            q.tokens, q.chunks, q.ctx, q.scheme, q.kv, q.precision);
+    fprintf(f, "%-16s by octet %s; text %.16s…, source %.16s…\n", "", q.version, q.text_sha256,
+            q.source_sha256);
+    if (found->match != UNCHECKED)
+        fprintf(f, "%-16s %s\n", "",
+                found->match == MATCHES ? "checked: of this file, as it is"
+                                        : "NOT of this file as it is: it was changed since");
+}
+
 static void print_text(FILE *f, const struct gguf *g, const struct hparams *hp,
-                       const struct totals *t)
+                       const struct totals *t, const struct found *found)
 {
     struct gguf_str arch = get_str(g, "general.architecture"), name = get_str(g, "general.name");
     struct gguf_str tok = get_str(g, "tokenizer.ggml.model"),
@@ -141,21 +232,27 @@ static void print_text(FILE *f, const struct gguf *g, const struct hparams *hp,
         if (t->by_type[type])
             fprintf(f, ", %s %.1f MB", gguf_type_name(type) ? gguf_type_name(type) : "unknown",
                     (double)t->by_type[type] / 1e6);
-    fprintf(f, "\n%-16s none recorded\n", "quality");
+    fputs("\n", f);
+    print_quality(f, found);
 }
 
-int model_describe(const char *path, bool json, char **ret_text, struct error *err)
+int model_describe(const char *path, const struct model_describe_opts *opts, char **ret_text,
+                   struct error *err)
 {
     const struct gguf_opts whole = {0}, vocab = {.vocab_only = true};
     struct gguf *g = NULL;
     struct hparams hp;
     struct totals t = {0};
+    struct found found;
+    bool all;
     char *text = NULL;
     size_t len = 0;
     int r = gguf_open(path, &whole, &g, err);
 
-    /* A file with tensors that are not built, or with none, is still worth describing. */
-    if (r == ST_UNSUPPORTED)
+    /* A file with tensors that are not built, or with none, is still worth describing. Of a directory
+     * nothing but the vocabulary would be left: then the reason says more. */
+    all = r == ST_OK;
+    if (r == ST_UNSUPPORTED && !map_is_folder(path))
         r = gguf_open(path, &vocab, &g, err);
     if (r != ST_OK)
         return r;
@@ -166,7 +263,8 @@ int model_describe(const char *path, bool json, char **ret_text, struct error *e
     }
     bool shape = hparams_read(g, &hp, NULL) == ST_OK;
     add_up(g, &t);
-    (json ? print_json : print_text)(f, g, shape ? &hp : NULL, &t);
+    find_record(g, opts, all, &found);
+    (opts->json ? print_json : print_text)(f, g, shape ? &hp : NULL, &t, &found);
     bool failed = ferror(f) != 0;
     failed |= fclose(f) != 0;
     gguf_close(g);

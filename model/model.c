@@ -7,6 +7,7 @@
 
 #include "model/format/gguf.h"
 #include "model/net/runner.h"
+#include "model/record.h"
 #include "model/text/detok.h"
 #include "model/text/tokenizer.h"
 #include "model/text/utf8.h"
@@ -19,16 +20,20 @@ struct model {
     int32_t *ends;
     size_t n_ends;
     char name[128];
+    struct quality quality;
 };
 
-/* The file's base name: what a user would type, where general.name is whatever a training run was
- * called. */
+/* The base name of the file or directory: what a user would type, where general.name is whatever a
+ * training run was called. */
 static void set_name(struct model *m, const char *path)
 {
-    const char *base = strrchr(path, '/');
-    size_t len;
+    size_t end = strlen(path), start, len;
 
-    snprintf(m->name, sizeof(m->name), "%s", base ? base + 1 : path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/';)
+        start--;
+    snprintf(m->name, sizeof(m->name), "%.*s", (int)(end - start), path + start);
     len = strlen(m->name);
     if (len > 5 && strcmp(m->name + len - 5, ".gguf") == 0)
         m->name[len - 5] = '\0';
@@ -92,6 +97,8 @@ static int load_weights(struct model *m, const struct gguf *g, const struct mode
                          "%s: the vocabulary has %u tokens but the embedding only %u rows",
                          opts->path, tokenizer_n_vocab(m->tokenizer), hp->n_vocab);
     m->info = (struct model_info){.name = m->name,
+                                  .quality = m->info.quality,
+                                  .quality_stale = m->info.quality_stale,
                                   .arch = hp->arch,
                                   .scheme = m->weights.scheme,
                                   .kernels = m->kernels->name,
@@ -107,6 +114,22 @@ static int load_weights(struct model *m, const struct gguf *g, const struct mode
                                   .n_params = m->weights.n_params,
                                   .weight_bytes = m->weights.bytes};
     count_step(&m->weights, &m->info);
+    return ST_OK;
+}
+
+static int read_quality(struct model *m, const struct gguf *g, const struct model_opts *opts,
+                        struct error *err)
+{
+    char hex[SHA256_HEX];
+    int r = record_read(g, &m->quality, err);
+
+    if (r != ST_OK)
+        return r == ST_NOTFOUND ? ST_OK : r;
+    m->info.quality = &m->quality;
+    if (opts->check_quality) {
+        record_digest(g, &opts->progress, hex);
+        m->info.quality_stale = strcmp(hex, m->quality.digest) != 0;
+    }
     return ST_OK;
 }
 
@@ -130,6 +153,8 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
     m->info.kernels = "";
     m->info.n_vocab = tokenizer_n_vocab(m->tokenizer);
     r = list_ends(m) == ST_OK ? ST_OK : error_set(err, ST_NOMEM, "out of memory");
+    if (r == ST_OK && !opts->vocab_only)
+        r = read_quality(m, g, opts, err);
     if (r == ST_OK && !opts->vocab_only)
         r = load_weights(m, g, opts, err);
 out:

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/quality.h"
 #include "config/status.h"
 
 struct model;
@@ -29,7 +30,7 @@ enum model_precision { MODEL_INT8, MODEL_FP32 };
 enum model_kv { MODEL_KV_INT8, MODEL_KV_F16, MODEL_KV_F32 };
 
 /* Called now and then from the thread that called the long function; done and total share a unit
- * (bytes). */
+ * (bytes, where nothing else is said). */
 struct model_progress {
     void (*fn)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *arg;
@@ -41,7 +42,8 @@ struct model_opts {
     const char *path;
     enum model_precision
         precision; /* INT8: octet's and Q8_0 files as stored, others converted; FP32: dequantized */
-    bool vocab_only; /* only the text part: any architecture, tensors not looked at */
+    bool vocab_only;    /* only the text part: any architecture, tensors not looked at */
+    bool check_quality; /* hold the file's record of its quality, if any, against its content */
     struct model_progress progress;
 };
 
@@ -57,6 +59,8 @@ struct model_info {
     /* What a step costs: multiply-adds of the products of a row, and of a row's logits; bytes of
      * weights that it reads (an embedding that is not the head as well is only looked up). */
     uint64_t row_macs, head_macs, step_bytes;
+    const struct quality *quality; /* the file's record; NULL: none */
+    bool quality_stale;            /* with check_quality: the file is not the one measured */
 };
 
 int model_open(const struct model_opts *opts, struct model **ret_model, struct error *err);
@@ -67,10 +71,40 @@ const struct model_info *model_info(const struct model *model);
  * it has. */
 int model_check_cpu(struct error *err);
 
-/* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), or
- * "q8_0". Writes OUT atomically (temporary file, fsync, rename). */
+/* Observations: what the linear layers of a model read, as its FP32 form runs over a text. For each
+ * input of the network: how large each channel gets, and the sum of x x^T, from which quantizing
+ * learns which errors of the weights matter. They belong to the model, not to a scheme: one pass
+ * serves many. 208 MB for SmolLM2-135M. */
+struct observations;
+struct model_observe_opts {
+    const char *in;   /* the model's file */
+    const char *text; /* UTF-8, at least one sequence long; NULL: the model draws its own, each
+                         sequence from BOS, the same for the same seed */
+    size_t text_len;
+    const char *text_name; /* for messages */
+    uint32_t n_tokens;     /* at most so many; 0: 32,768 */
+    uint32_t n_ctx;        /* of a sequence; 0: 512 */
+    float temperature;     /* of drawing; 0: 1 */
+    uint64_t seed;
+    unsigned threads;               /* 0: 1 */
+    struct model_progress progress; /* "drawing text" and "observing" count tokens */
+};
+int model_observe(const struct model_observe_opts *opts, struct observations **ret_observations,
+                  struct error *err);
+void observations_free(struct observations *o);
+uint64_t observations_tokens(const struct observations *o);
+/* A file of them: GGUF, atomically written. */
+int observations_write(const struct observations *o, const char *path, struct error *err);
+int observations_read(const char *path, struct observations **ret_observations, struct error *err);
+
+/* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), "q8_0",
+ * "fast", "int4", or a label (quant/spec.h: quant_scheme_parse). Writes OUT atomically (temporary
+ * file, fsync, rename). */
 struct model_quantize_opts {
     const char *in, *out, *scheme;
+    /* NULL: each weight is rounded by itself; else the error of one is made up for by others (GPTQ) */
+    const struct observations *observations;
+    unsigned threads; /* of that; 0: 1 */
     struct model_progress progress;
 };
 struct model_quantize_report {
@@ -80,13 +114,32 @@ struct model_quantize_report {
     double snr_db;                   /* signal over rounding noise of all quantized weights */
     char worst_name[256];            /* tensor with the least signal over noise */
     double worst_snr_db;
-    char note[256]; /* what fell back to a smaller block, "" if nothing */
+    char note[256];   /* what could not be as the scheme says, "" if nothing */
+    char scheme[128]; /* its label, in full */
 };
+/* ST_INVALID: no scheme, with a sentence of what is one. */
+int model_check_scheme(const char *scheme, struct error *err);
 int model_quantize(const struct model_quantize_opts *opts, struct model_quantize_report *ret_report,
                    struct error *err);
 
+/* The digest that a record of quality names: of the tensors and of the keys that say how they are
+ * used, but not of the record itself. progress may be NULL. */
+int model_digest(const char *path, const struct model_progress *progress,
+                 char hex[static SHA256_HEX], struct error *err);
+/* Write what was measured into the file's metadata in place of an earlier record; everything else
+ * is copied byte for byte, atomically as by model_quantize(). ST_INVALID if the file's digest is
+ * no longer quality->digest. */
+int model_record(const char *path, const struct quality *quality,
+                 const struct model_progress *progress, struct error *err);
+
 /* What `octet info` shows. Text of a few lines a person reads, or a JSON document; caller frees. */
-int model_describe(const char *path, bool json, char **ret_text, struct error *err);
+struct model_describe_opts {
+    bool json;
+    bool check; /* hold a record of quality against the tensors, which reads all of them */
+    struct model_progress progress;
+};
+int model_describe(const char *path, const struct model_describe_opts *opts, char **ret_text,
+                   struct error *err);
 
 /* ---- text ---- */
 
