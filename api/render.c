@@ -102,6 +102,8 @@ int render_piece(struct buf *out, const char *id, const char *text, size_t len)
 
 int render_models(struct buf *out, const struct model_entry *entries, size_t n)
 {
+    char quality[QUALITY_JSON_MAX];
+
     buf_puts(out, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < n; i++) {
         const struct model_entry *e = &entries[i];
@@ -115,6 +117,10 @@ int render_models(struct buf *out, const struct model_entry *entries, size_t n)
         text_member(out, "scheme", e->scheme);
         buf_puts(out, ",");
         text_member(out, "precision", e->precision);
+        buf_puts(out, ",\"quality\":");
+        if (e->quality)
+            quality_json(e->quality, quality);
+        buf_puts(out, e->quality ? quality : "null");
         buf_puts(out, "}");
     }
     return buf_puts(out, "]}");

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "api/buf.h"
+#include "config/quality.h"
 
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_DEADLINE };
 
@@ -43,6 +44,7 @@ struct model_entry {
     int64_t created;
     uint64_t max_model_len; /* tokens */
     const char *arch, *scheme, *precision;
+    const struct quality *quality; /* the file's record; NULL: none */
 };
 
 int render_generate(struct buf *out, const struct generate_result *result);

@@ -20,10 +20,30 @@ struct engine {
     struct batch batch;
 };
 
+/* Does the model's record promise what the settings ask for? */
+static int check_quality(struct engine *engine)
+{
+    const struct model_info *info = model_info(engine->model);
+    if (!engine->opts.require)
+        return ST_OK;
+    struct quality_run run = {.path = engine->opts.model.path,
+                              .scheme = info->scheme,
+                              .precision = engine_precision(engine),
+                              .kv = engine_kv(engine),
+                              .quality = info->quality,
+                              .changed = info->quality_stale};
+
+    return quality_require(engine->opts.require, &run, &engine->loaded_err);
+}
+
 static int load(struct engine *engine)
 {
     struct batch_opts opts = engine->opts.batch;
-    int r = model_open(&engine->opts.model, &engine->model, &engine->loaded_err);
+    struct model_opts model = engine->opts.model;
+    int r;
+
+    model.check_quality = engine->opts.require && quality_asked(engine->opts.require);
+    r = model_open(&model, &engine->model, &engine->loaded_err);
 
     if (r != ST_OK)
         return r;
@@ -31,8 +51,9 @@ static int load(struct engine *engine)
         uint64_t left = memory_available(NULL);
         opts.runner.kv_bytes = left == UINT64_MAX ? 0 : left / 2;
     }
-    return batch_open(&engine->batch, engine->model, &opts, engine->opts.metrics, &engine->outbox,
-                      &engine->loaded_err);
+    r = batch_open(&engine->batch, engine->model, &opts, engine->opts.metrics, &engine->outbox,
+                   &engine->loaded_err);
+    return r == ST_OK ? check_quality(engine) : r;
 }
 
 /* Those whose client left, whose time is up, or all of them when the drain is over. */
@@ -155,6 +176,19 @@ const struct model *engine_model(const struct engine *engine)
 const struct runner_info *engine_info(const struct engine *engine)
 {
     return runner_info(engine->batch.runner);
+}
+
+const char *engine_precision(const struct engine *engine)
+{
+    return model_info(engine->model)->precision == MODEL_FP32 ? "fp32" : "int8";
+}
+
+const char *engine_kv(const struct engine *engine)
+{
+    static const char *const names[] = {
+        [MODEL_KV_INT8] = "int8", [MODEL_KV_F16] = "f16", [MODEL_KV_F32] = "f32"};
+
+    return names[engine_info(engine)->kv];
 }
 
 void engine_submit(struct engine *engine, struct request *request)

@@ -26,6 +26,8 @@ struct engine_opts {
     struct model_opts model;
     struct batch_opts batch; /* kv_bytes 0: half of the memory left after the weights, at most what
                                 n_ctx x max_seqs needs */
+    const struct quality_bounds
+        *require; /* of the model's record, or loading fails; NULL: nothing */
     struct metrics *metrics;
     void (*wake)(void *arg); /* called when something was put into the empty outbox */
     void *wake_arg;
@@ -43,6 +45,8 @@ struct queue *engine_outbox(struct engine *engine);
 int engine_loaded(const struct engine *engine, struct error *ret_err);
 const struct model *engine_model(const struct engine *engine);
 const struct runner_info *engine_info(const struct engine *engine);
+const char *engine_precision(const struct engine *engine); /* "int8", "fp32" */
+const char *engine_kv(const struct engine *engine);        /* "int8", "f16", "f32" */
 
 void engine_submit(struct engine *engine, struct request *request);
 

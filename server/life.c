@@ -30,6 +30,7 @@ int life_start(struct server *server, struct error *err)
                   .prefix_cache = settings->prefix_cache > 0,
                   .itl_target_ms = settings->itl_target_ms,
                   .draft_max = settings->draft_max},
+        .require = &settings->require,
         .metrics = &server->metrics,
         .wake = loop_wake,
         .wake_arg = &server->loop,

@@ -226,6 +226,28 @@ static void render_build(struct buf *out, const struct metrics_build *build)
     buf_puts(out, "} 1\n");
 }
 
+/* The model's record of its quality, if it has one. */
+static void render_quality(struct buf *out, const struct quality *quality)
+{
+    if (!quality)
+        return;
+    const struct {
+        const char *name, *help;
+        double value;
+    } all[] = {
+        {"octet_model_quality_kld_mean", "Recorded mean KL divergence from the source.",
+         quality->kld_mean},
+        {"octet_model_quality_same_top", "Recorded share of same top tokens.", quality->same_top},
+        {"octet_model_quality_ppl_ratio", "Recorded perplexity by the source's.",
+         quality->ppl_ratio},
+    };
+
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        head(out, all[i].name, "gauge", all[i].help);
+        buf_printf(out, "%s %.9g\n", all[i].name, all[i].value);
+    }
+}
+
 static void render_process(struct buf *out)
 {
     struct process_use use;
@@ -247,6 +269,7 @@ int metrics_render(const struct metrics *metrics, const struct metrics_build *bu
                    struct buf *out)
 {
     render_build(out, build);
+    render_quality(out, build->quality);
     for (unsigned i = 0; i < N_COUNTERS; i++) {
         head(out, counter_texts[i].name, "counter", counter_texts[i].help);
         buf_printf(out, "%s %llu\n", counter_texts[i].name, load(&metrics->counters[i]));

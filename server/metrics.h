@@ -15,6 +15,7 @@
 #include "api/buf.h"
 #include "api/error.h"
 #include "api/render.h"
+#include "config/quality.h"
 #include "server/stage.h"
 
 #define HISTOGRAM_MAX 24u /* buckets, +Inf not counted */
@@ -79,6 +80,7 @@ struct metrics {
 
 struct metrics_build {
     const char *kernels, *precision, *kv, *model; /* NULL: not known yet */
+    const struct quality *quality;                /* the model's record; NULL: none */
 };
 
 void metrics_add(struct metrics *metrics, enum counter counter, uint64_t n);

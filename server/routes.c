@@ -45,7 +45,8 @@ static void get_models(struct exchange *x)
             .max_model_len = engine_info(server->engine)->n_ctx,
             .arch = info->arch,
             .scheme = info->scheme,
-            .precision = info->precision == MODEL_FP32 ? "fp32" : "int8",
+            .precision = engine_precision(server->engine),
+            .quality = info->quality,
         };
     }
     render_models(&x->answer.body, &entry, server->name ? 1 : 0);
@@ -54,8 +55,6 @@ static void get_models(struct exchange *x)
 
 static void get_metrics(struct exchange *x)
 {
-    static const char *const kv_names[] = {
-        [MODEL_KV_INT8] = "int8", [MODEL_KV_F16] = "f16", [MODEL_KV_F32] = "f32"};
     const struct server *server = x->server;
     struct metrics_build build = {0};
 
@@ -63,9 +62,10 @@ static void get_metrics(struct exchange *x)
         const struct model_info *info = model_info(engine_model(server->engine));
         build = (struct metrics_build){
             .kernels = info->kernels,
-            .precision = info->precision == MODEL_FP32 ? "fp32" : "int8",
-            .kv = kv_names[engine_info(server->engine)->kv],
+            .precision = engine_precision(server->engine),
+            .kv = engine_kv(server->engine),
             .model = server->name,
+            .quality = info->quality,
         };
     }
     metrics_render(&server->metrics, &build, &x->answer.body);

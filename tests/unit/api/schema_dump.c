@@ -69,7 +69,8 @@ static void dump_rendered(struct buf *out)
                                            .text_len = 1,
                                            .stop_kind = STOP_TOKEN,
                                            .stop_token = 2};
-    const struct model_entry entry = {"m", 1, 8192, "llama", "int8-h64-g64", "int8"};
+    const struct quality quality = {.precision = "int8", .kv = "int8"};
+    const struct model_entry entry = {"m", 1, 8192, "llama", "int8-h64-g64", "int8", &quality};
     struct api_error err;
 
     api_error_queue_full(&err, 1, 1);

@@ -129,8 +129,9 @@ END_TEST
 
 START_TEST(models_and_status)
 {
-    const struct model_entry entries[] = {{"a", 1, 8192, "llama", "int8-h64-g64", "int8"},
-                                          {"b\"", 2, 16, "qwen2", "fp32", "fp32"}};
+    const struct quality quality = {.kld_mean = 0.25, .ctx = 512, .scheme = "a\"b"};
+    const struct model_entry entries[] = {{"a", 1, 8192, "llama", "int8-h64-g64", "int8", NULL},
+                                          {"b\"", 2, 16, "qwen2", "fp32", "fp32", &quality}};
     json_t *doc, *second;
 
     buf_init(&buf, 65536);
@@ -146,6 +147,10 @@ START_TEST(models_and_status)
     ck_assert_str_eq(json_string_value(at(second, "precision")), "fp32");
     ck_assert_int_eq(json_integer_value(at(second, "max_model_len")), 16);
     ck_assert_int_eq(json_integer_value(at(second, "created")), 2);
+    ck_assert_double_eq(json_number_value(at(at(second, "quality"), "kld_mean")), 0.25);
+    ck_assert_int_eq(json_integer_value(at(at(second, "quality"), "ctx")), 512);
+    ck_assert_str_eq(json_string_value(at(at(second, "quality"), "scheme")), "a\"b");
+    ck_assert(json_is_null(at(json_array_get(at(doc, "data"), 0), "quality")));
     json_decref(doc);
     doc = parsed(render_models(&buf, NULL, 0));
     ck_assert_uint_eq(json_array_size(at(doc, "data")), 0);

@@ -9,7 +9,8 @@
  * The environment sets its pace and size: FAKE_STEP_US, FAKE_ROW_US (a step's time), FAKE_LOAD_MS,
  * FAKE_LOAD_FAIL, FAKE_CTX, FAKE_PAGES, FAKE_TOKEN_BYTES (text of one token), FAKE_EOS_EVERY (about
  * one token in so many is EOS), FAKE_FAIL_STEP (that step fails), FAKE_TOKENIZE_MS, FAKE_PERIOD
- * (most tokens repeat the one so many positions before). */
+ * (most tokens repeat the one so many positions before), FAKE_KLD (a record of quality, its mean KL
+ * divergence in millionths), FAKE_CHANGED (which is of another file). */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -90,6 +91,16 @@ int model_open(const struct model_opts *opts, struct model **ret_model, struct e
                                       .precision = opts->precision,
                                       .n_ctx_train = (uint32_t)knob("FAKE_CTX", 8192),
                                       .n_vocab = N_VOCAB};
+    if (getenv("FAKE_KLD")) {
+        model->quality = (struct quality){.kld_mean = (double)knob("FAKE_KLD", 0) / 1e6,
+                                          .same_top = 0.9375,
+                                          .ppl_ratio = 1.015625,
+                                          .precision = "int8",
+                                          .kv = "int8",
+                                          .scheme = "none"};
+        model->info.quality = &model->quality;
+        model->info.quality_stale = opts->check_quality && getenv("FAKE_CHANGED");
+    }
     model->step_us = knob("FAKE_STEP_US", 0);
     model->row_us = knob("FAKE_ROW_US", 0);
     model->period = knob("FAKE_PERIOD", 0);

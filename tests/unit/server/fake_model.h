@@ -15,7 +15,8 @@ struct model {
     struct model_info info;
     uint64_t step_us, row_us, tokenize_ms, eos_every, fail_step, period;
     size_t token_bytes;
-    char piece[MAX_PIECE]; /* filler of a long token */
+    struct quality quality; /* info's, with FAKE_KLD */
+    char piece[MAX_PIECE];  /* filler of a long token */
 };
 
 static inline void sleep_us(uint64_t us)

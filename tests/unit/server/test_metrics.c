@@ -57,6 +57,24 @@ START_TEST(test_counters_and_gauges)
 }
 END_TEST
 
+START_TEST(test_quality_is_there_only_if_recorded)
+{
+    struct quality quality = {.kld_mean = 0.0028125, .same_top = 0.9575, .ppl_ratio = 1.0025};
+    struct metrics_build build = {.quality = &quality};
+
+    setup();
+    render();
+    ck_assert_ptr_null(strstr(page.data, "quality"));
+    buf_reset(&page);
+    ck_assert_int_eq(metrics_render(&metrics, &build, &page), ST_OK);
+    has("octet_model_quality_kld_mean 0.0028125");
+    has("octet_model_quality_same_top 0.9575");
+    has("octet_model_quality_ppl_ratio 1.0025");
+    has("# TYPE octet_model_quality_kld_mean gauge");
+    teardown();
+}
+END_TEST
+
 START_TEST(test_buckets_are_cumulative_and_their_bounds_inclusive)
 {
     setup();
@@ -100,8 +118,11 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {test_counters_and_gauges,
+                                  test_quality_is_there_only_if_recorded,
                                   test_buckets_are_cumulative_and_their_bounds_inclusive,
-                                  test_stages_have_their_names, test_labels_are_escaped, NULL};
+                                  test_stages_have_their_names,
+                                  test_labels_are_escaped,
+                                  NULL};
 
     return suite_run("metrics", tests, 10);
 }
