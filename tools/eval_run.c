@@ -1,19 +1,19 @@
 #include "tools/eval_run.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tools/cli.h"
+#include "config/limits.h"
 
 #define STEP_ROWS 512u
 #define LOGITS_BYTES (UINT64_C(64) << 20) /* of one step and runner */
 #define LOGITS_MIN_ROWS 16u
 #define LOGITS_MAX_ROWS (STEP_ROWS / 2)
-#define REDRAW_S 0.2
 
-/* One of the runners, and where its sequences are: chunk c lives in seqs[c % max_seqs]. */
+/* One of the runners, and where its sequences are: text t lives in seqs[t % max_seqs]. */
 struct side {
     struct runner *runner;
     struct batch_row *rows;
@@ -32,16 +32,18 @@ struct eval {
     size_t n_sides;
     uint32_t max_rows, max_logits, max_seqs;
 
-    size_t chunk; /* the next row of the stream: chunk and position */
+    size_t text; /* the next row of the stream: text and position */
     uint32_t pos;
+    uint64_t rows_done, rows_all;
 
     struct wanted *wanted; /* of this step */
     size_t n_rows, n_wanted;
+    float *decoded; /* [threads][n_vocab]: a stored row */
+    uint8_t *saved; /* [max_logits][row bytes] */
 
     struct eval_score *scores;
     size_t n_scores;
     double nll; /* sum so far, for the running perplexity */
-    double start_s, shown_s;
 };
 
 size_t eval_scored(uint32_t ctx)
@@ -49,13 +51,19 @@ size_t eval_scored(uint32_t ctx)
     return ctx - 1 - ctx / 2;
 }
 
-void eval_runner_opts(uint32_t ctx, size_t n_vocab, struct runner_opts *ret_opts)
+size_t eval_text_scored(const struct eval_text *text)
+{
+    return text->n - 1 - text->first;
+}
+
+void eval_runner_opts(uint32_t n_min, uint32_t n_max, size_t n_vocab, struct runner_opts *ret_opts)
 {
     uint64_t fit = LOGITS_BYTES / (n_vocab * sizeof(float));
+    uint32_t touched = STEP_ROWS / (n_min - 1) + 2; /* the texts that a step can touch */
 
     *ret_opts = (struct runner_opts){
-        .n_ctx = ctx,
-        .max_seqs = STEP_ROWS / (ctx - 1) + 2, /* the chunks that a step can touch */
+        .n_ctx = n_max,
+        .max_seqs = touched < LIMIT_MAX_BATCH ? touched : LIMIT_MAX_BATCH,
         .max_rows = STEP_ROWS,
         .max_logits = fit < LOGITS_MIN_ROWS   ? LOGITS_MIN_ROWS
                       : fit > LOGITS_MAX_ROWS ? LOGITS_MAX_ROWS
@@ -63,37 +71,39 @@ void eval_runner_opts(uint32_t ctx, size_t n_vocab, struct runner_opts *ret_opts
     };
 }
 
-static int begin_chunk(struct eval *eval, struct error *err)
+static int begin_text(struct eval *eval, struct error *err)
 {
+    uint32_t n = eval->job->texts[eval->text].n;
+
     for (size_t i = 0; i < eval->n_sides; i++) {
         struct side *side = &eval->sides[i];
-        uint32_t *seq = &side->seqs[eval->chunk % eval->max_seqs];
+        uint32_t *seq = &side->seqs[eval->text % eval->max_seqs];
         int r = runner_seq_new(side->runner, seq);
         if (r == ST_OK)
-            r = runner_seq_reserve(side->runner, *seq, eval->job->ctx - 1);
+            r = runner_seq_reserve(side->runner, *seq, n - 1);
         if (r != ST_OK)
-            return error_set(err, r, "no room for a sequence of %u tokens: give a smaller --ctx",
-                             eval->job->ctx);
+            return error_set(err, r, "no room for a sequence of %" PRIu32 " tokens: shorten it", n);
     }
     return ST_OK;
 }
 
-static void end_chunk(struct eval *eval, size_t chunk)
+static void end_text(struct eval *eval, size_t text)
 {
     for (size_t i = 0; i < eval->n_sides; i++)
-        runner_seq_free(eval->sides[i].runner, eval->sides[i].seqs[chunk % eval->max_seqs]);
+        runner_seq_free(eval->sides[i].runner, eval->sides[i].seqs[text % eval->max_seqs]);
 }
 
 static void add_row(struct eval *eval)
 {
     const struct eval_job *job = eval->job;
-    const int32_t *token = job->ids + eval->chunk * job->ctx + eval->pos;
-    bool scored = eval->pos >= job->ctx / 2;
+    const struct eval_text *text = &job->texts[eval->text];
+    const int32_t *token = text->ids + eval->pos;
+    bool scored = eval->pos >= text->first;
 
     for (size_t i = 0; i < eval->n_sides; i++)
         eval->sides[i].rows[eval->n_rows] = (struct batch_row){
             .token = eval->pos == 0 && job->bos >= 0 ? job->bos : *token,
-            .seq = eval->sides[i].seqs[eval->chunk % eval->max_seqs],
+            .seq = eval->sides[i].seqs[eval->text % eval->max_seqs],
             .pos = eval->pos,
             .logits = scored,
         };
@@ -102,93 +112,107 @@ static void add_row(struct eval *eval)
     eval->n_rows++;
 }
 
-/* The next rows of the stream, as many as fit. A chunk's last token is only predicted, never run.
- */
+/* The next rows of the stream, as many as fit. A text's last token is only predicted, never run. */
 static int fill_step(struct eval *eval, struct error *err)
 {
     const struct eval_job *job = eval->job;
+    size_t first = eval->text;
     int r;
 
     eval->n_rows = eval->n_wanted = 0;
-    while (eval->chunk < job->n_chunks && eval->n_rows < eval->max_rows &&
-           eval->n_wanted < eval->max_logits) {
-        if (eval->pos == 0 && (r = begin_chunk(eval, err)) != ST_OK)
+    while (eval->text < job->n_texts && eval->text - first < eval->max_seqs &&
+           eval->n_rows < eval->max_rows && eval->n_wanted < eval->max_logits) {
+        if (eval->pos == 0 && (r = begin_text(eval, err)) != ST_OK)
             return r;
         add_row(eval);
-        if (++eval->pos == job->ctx - 1) {
+        if (++eval->pos == job->texts[eval->text].n - 1) {
             eval->pos = 0;
-            eval->chunk++;
+            eval->text++;
         }
     }
+    eval->rows_done += eval->n_rows;
     return ST_OK;
 }
 
 static void score_share(void *arg, unsigned worker, unsigned n_workers)
 {
     const struct eval *eval = arg;
+    const struct eval_job *job = eval->job;
+    size_t row_bytes = logits_row_bytes(job->n_vocab);
 
     for (size_t i = worker; i < eval->n_wanted; i += n_workers) {
         const struct wanted *wanted = &eval->wanted[i];
         const float *logits = runner_logits(eval->sides[0].runner, wanted->row), *ref = NULL;
         if (eval->n_sides > 1)
             ref = runner_logits(eval->sides[1].runner, wanted->row);
-        eval_score_row(logits, ref, eval->job->n_vocab, wanted->next,
-                       &eval->scores[eval->n_scores + i]);
+        if (job->stored) {
+            float *decoded = eval->decoded + worker * job->n_vocab;
+            logits_decode(job->stored->rows + (eval->n_scores + i) * row_bytes, job->n_vocab,
+                          decoded);
+            ref = decoded;
+        }
+        eval_score_row(logits, ref, job->n_vocab, wanted->next, &eval->scores[eval->n_scores + i]);
+        if (job->save)
+            logits_encode(ref ? ref : logits, job->n_vocab, eval->saved + i * row_bytes);
     }
+}
+
+/* Which text and position a score is of, for a sentence. */
+static int not_finite(const struct eval *eval, struct error *err)
+{
+    const struct eval_text *text = eval->job->texts;
+    size_t before = 0, n;
+
+    while (before + (n = eval_text_scored(text)) <= eval->n_scores) {
+        before += n;
+        text++;
+    }
+    return error_set(err, ST_INTERNAL, "the logits of %s %zu, position %zu are not finite",
+                     eval->job->unit, (size_t)(text - eval->job->texts),
+                     text->first + eval->n_scores - before);
 }
 
 /* Take the step's scores in; a NaN is never averaged away. */
 static int take_scores(struct eval *eval, struct error *err)
 {
-    size_t per_chunk = eval_scored(eval->job->ctx);
-
     for (size_t i = 0; i < eval->n_wanted; i++, eval->n_scores++) {
         const struct eval_score *score = &eval->scores[eval->n_scores];
         if (!isfinite(score->nll) || !isfinite(score->ref_nll) || !isfinite(score->kld))
-            return error_set(
-                err, ST_INTERNAL, "the logits of chunk %zu, position %zu are not finite",
-                eval->n_scores / per_chunk, eval->job->ctx / 2 + eval->n_scores % per_chunk);
+            return not_finite(eval, err);
         eval->nll += score->nll;
     }
     return ST_OK;
 }
 
-static void show(struct eval *eval)
+static void show(const struct eval *eval)
 {
-    const struct eval_job *job = eval->job;
-    double now_s = cli_now_s(), passed_s = now_s - eval->start_s;
-    double rows = (double)eval->chunk * job->ctx + eval->pos,
-           all = (double)job->n_chunks * job->ctx;
-    bool last = eval->chunk == job->n_chunks;
+    struct progress *progress = eval->job->progress;
 
-    if (!job->progress->enabled || (!last && now_s - eval->shown_s < REDRAW_S) ||
-        eval->n_scores == 0)
-        return;
-    eval->shown_s = now_s;
-    fprintf(stderr,
-            "\r\033[Kscoring  %zu of %zu chunks  %.0f tokens/s  %.0f s left  perplexity %.4f%s",
-            eval->chunk, job->n_chunks, rows / passed_s, (all - rows) * passed_s / rows,
-            exp(eval->nll / (double)eval->n_scores), last ? "\n" : "");
-    job->progress->open = !last;
+    snprintf(progress->note, sizeof(progress->note), "%zu %s, perplexity %.4f", eval->text,
+             eval->job->unit, exp(eval->nll / (eval->n_scores ? (double)eval->n_scores : 1)));
+    progress->unit = "tokens";
+    progress_update(progress, "scoring", eval->rows_done, eval->rows_all);
 }
 
 static int step(struct eval *eval, struct error *err)
 {
-    size_t first = eval->chunk;
+    size_t first = eval->text;
     int r = fill_step(eval, err);
 
     for (size_t i = 0; i < eval->n_sides && r == ST_OK; i++) {
         r = runner_step(eval->sides[i].runner, eval->sides[i].rows, eval->n_rows);
         if (r != ST_OK)
-            error_set(err, r, "the %s stopped in chunk %zu: %s", i ? "reference" : "model", first,
-                      status_name(r));
+            error_set(err, r, "the %s stopped in %s %zu: %s", i ? "reference" : "model",
+                      eval->job->unit, first, status_name(r));
     }
     if (r != ST_OK)
         return r;
     runner_parallel(eval->sides[0].runner, score_share, eval);
-    for (size_t chunk = first; chunk < eval->chunk; chunk++)
-        end_chunk(eval, chunk);
-    return take_scores(eval, err);
+    for (size_t text = first; text < eval->text; text++)
+        end_text(eval, text);
+    if (eval->job->save)
+        r = logits_write_rows(eval->job->save, eval->saved, eval->n_wanted, err);
+    return r == ST_OK ? take_scores(eval, err) : r;
 }
 
 static int side_open(struct eval *eval, struct runner *runner)
@@ -204,31 +228,50 @@ static int side_open(struct eval *eval, struct runner *runner)
     return side->rows && side->seqs ? ST_OK : ST_NOMEM;
 }
 
-int eval_run(const struct eval_job *job, struct eval_score *scores, struct error *err)
+static int open_all(struct eval *eval, const struct eval_job *job)
 {
-    struct eval eval = {.job = job, .scores = scores, .start_s = cli_now_s()};
-    struct runner_opts opts;
+    const struct runner_info *info = runner_info(job->runner);
     int r;
 
-    eval_runner_opts(job->ctx, job->n_vocab, &opts);
-    eval.max_rows = opts.max_rows;
-    eval.max_logits = opts.max_logits;
-    eval.max_seqs = opts.max_seqs;
-    eval.wanted = calloc(eval.max_logits, sizeof(*eval.wanted));
-    r = eval.wanted ? side_open(&eval, job->runner) : ST_NOMEM;
+    eval->max_rows = info->max_rows;
+    eval->max_logits = info->max_logits;
+    eval->max_seqs = info->max_seqs;
+    for (size_t i = 0; i < job->n_texts; i++)
+        eval->rows_all += job->texts[i].n - 1;
+    eval->wanted = calloc(eval->max_logits, sizeof(*eval->wanted));
+    r = eval->wanted ? side_open(eval, job->runner) : ST_NOMEM;
     if (r == ST_OK && job->reference)
-        r = side_open(&eval, job->reference);
+        r = side_open(eval, job->reference);
+    if (r == ST_OK && job->stored &&
+        !(eval->decoded = calloc(info->threads * job->n_vocab, sizeof(*eval->decoded))))
+        r = ST_NOMEM;
+    if (r == ST_OK && job->save &&
+        !(eval->saved = calloc(eval->max_logits, logits_row_bytes(job->n_vocab))))
+        r = ST_NOMEM;
+    return r;
+}
+
+int eval_run(const struct eval_job *job, struct eval_score *scores, struct error *err)
+{
+    struct eval eval = {.job = job, .scores = scores};
+    int r = open_all(&eval, job);
+
     if (r != ST_OK)
         error_set(err, r, "out of memory");
-    while (r == ST_OK && eval.chunk < job->n_chunks) {
+    while (r == ST_OK && eval.text < job->n_texts) {
         r = step(&eval, err);
-        show(&eval);
+        if (r == ST_OK)
+            show(&eval);
     }
     progress_end(job->progress);
+    job->progress->unit = NULL;
+    job->progress->note[0] = '\0';
     for (size_t i = 0; i < eval.n_sides; i++) {
         free(eval.sides[i].rows);
         free(eval.sides[i].seqs);
     }
     free(eval.wanted);
+    free(eval.decoded);
+    free(eval.saved);
     return r;
 }

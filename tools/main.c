@@ -9,7 +9,8 @@ static const struct {
     const char *name, *full, *about;
     int (*run)(int argc, char *const *argv);
 } COMMANDS[] = {
-    {"quantize", "octet quantize", "make an INT8 GGUF file of a GGUF file", cmd_quantize},
+    {"quantize", "octet quantize",
+     "make an INT8 GGUF file of a GGUF file or a Hugging Face directory", cmd_quantize},
     {"info", "octet info", "what is in a model file", cmd_info},
     {"tokenize", "octet tokenize", "text on stdin to token ids", cmd_tokenize},
     {"generate", "octet generate", "one completion without a server", cmd_generate},

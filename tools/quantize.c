@@ -1,48 +1,157 @@
-/* octet quantize - a GGUF file to an INT8 GGUF file, with a report. */
+/* octet quantize - a GGUF file or a Hugging Face directory to an INT8 GGUF file, with a report. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "config/cpus.h"
+#include "config/limits.h"
 #include "config/progress.h"
 #include "model/model.h"
+#include "tools/calibrate.h"
 #include "tools/cli.h"
+#include "tools/evaluate.h"
 
 struct values {
-    int scheme;
-    bool json;
+    const char *scheme, *head, *embedding, *group, *activations;
+    int hadamard, scales;
+    bool affine, affine_activations, json;
+    struct calibrate calibrate;
+    const char *evaluate;
+    uint32_t chunks;
 };
 
-static const char *const SCHEMES[] = {"int8", "q8_0", NULL};
+static const char *const HADAMARD[] = {"scheme", "64", "32", "none", NULL};
+static const char *const SCALES[] = {"scheme", "f16", "f32", NULL};
 
 #define AT(field) offsetof(struct values, field)
 
 static const struct flag FLAGS[] = {
     {.name = "scheme",
-     .type = FLAG_CHOICE,
+     .type = FLAG_STRING,
      .offset = AT(scheme),
-     .choices = SCHEMES,
      .fallback = "int8",
      .arg = "S",
-     .help = "int8: groups of 64 after a Hadamard transform, for octet only; q8_0: standard Q8_0, "
-             "for other engines too"},
+     .help = "int8; fast: whole rows; int4; q8_0: standard"},
+    {.name = "group",
+     .type = FLAG_STRING,
+     .offset = AT(group),
+     .arg = "N",
+     .help = "weights a scale: 32, 64, 128, 256, row or tensor"},
+    {.name = "activations",
+     .type = FLAG_STRING,
+     .offset = AT(activations),
+     .arg = "N",
+     .help = "activations a scale: 32 to 256, or token"},
+    {.name = "hadamard",
+     .type = FLAG_CHOICE,
+     .offset = AT(hadamard),
+     .choices = HADAMARD,
+     .fallback = "scheme",
+     .arg = "B",
+     .help = "transform before it: 64, 32, none"},
+    {.name = "scales",
+     .type = FLAG_CHOICE,
+     .offset = AT(scales),
+     .choices = SCALES,
+     .fallback = "scheme",
+     .arg = "T",
+     .help = "f16 or f32"},
+    {.name = "affine", .type = FLAG_BOOL, .offset = AT(affine), .help = "weights with zero points"},
+    {.name = "affine-activations",
+     .type = FLAG_BOOL,
+     .offset = AT(affine_activations),
+     .help = "activations with zero points"},
+    {.name = "head",
+     .type = FLAG_STRING,
+     .offset = AT(head),
+     .arg = "S",
+     .help = "the output head's own scheme, as int8-g32"},
+    {.name = "embedding",
+     .type = FLAG_STRING,
+     .offset = AT(embedding),
+     .arg = "S",
+     .help = "the embedding's own, where it is not the head"},
+    {.name = "evaluate",
+     .type = FLAG_STRING,
+     .offset = AT(evaluate),
+     .arg = "TEXT",
+     .help = "measure OUT against IN on it, record that in OUT"},
+    {.name = "chunks",
+     .type = FLAG_U32,
+     .offset = AT(chunks),
+     .fallback = "0",
+     .arg = "N",
+     .help = "of --evaluate, " EVALUATE_CTX " tokens each; 0: the whole text"},
     {.name = "json",
      .type = FLAG_BOOL,
      .offset = AT(json),
      .help = "the report as one JSON document"},
-    {.name = "calibrate", .type = FLAG_RESERVED},
+    {.name = "compensate",
+     .type = FLAG_BOOL,
+     .offset = AT(calibrate.compensate),
+     .help = "make up for rounding errors (GPTQ)"},
+    {.name = "calibrate",
+     .type = FLAG_STRING,
+     .offset = AT(calibrate.text),
+     .arg = "TEXT",
+     .help = "by this text, not one the model draws; -: stdin"},
+    {.name = "calibrate-tokens",
+     .type = FLAG_U32,
+     .offset = AT(calibrate.tokens),
+     .min = 512,
+     .max = 1u << 24,
+     .fallback = "32768",
+     .arg = "N",
+     .help = "at most so many of it"},
+    {.name = "seed",
+     .type = FLAG_U64,
+     .offset = AT(calibrate.seed),
+     .max = INT64_MAX,
+     .fallback = "0",
+     .arg = "N",
+     .help = "of the text that the model draws"},
+    {.name = "observations",
+     .type = FLAG_STRING,
+     .offset = AT(calibrate.observations),
+     .arg = "FILE",
+     .help = "keep what was seen here, or use what was kept"},
+    {.name = "threads",
+     .type = FLAG_U32,
+     .offset = AT(calibrate.threads),
+     .max = LIMIT_THREADS,
+     .fallback = "0",
+     .arg = "N",
+     .help = "compute threads; 0: by CPU quota and affinity"},
     {.name = "plan", .type = FLAG_RESERVED},
 };
 
 static const struct flag_table TABLE = {
-    .usage = "octet quantize IN OUT [--scheme S] [--json]",
-    .about = "Turn a GGUF file (F32, F16, BF16 or quantized) into an INT8 GGUF file. OUT appears "
-             "whole or not at all.",
+    .usage = "octet quantize IN OUT [options]",
+    .about = "A GGUF file or a Hugging Face directory (safetensors; Llama, Qwen2) becomes a "
+             "quantized GGUF file. OUT appears whole or not at all.",
     .flags = FLAGS,
     .n_flags = sizeof(FLAGS) / sizeof(FLAGS[0]),
     .min_args = 2,
     .max_args = 2,
 };
+
+/* Is the file at out one of the directory `in`, other than a model made there before? */
+static bool is_part(const char *in, const char *out)
+{
+    const char *slash = strrchr(out, '/');
+    size_t n_out = strlen(out);
+    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
+    struct stat from, to;
+    bool same = folder && stat(in, &from) == 0 && stat(folder, &to) == 0 &&
+                from.st_dev == to.st_dev && from.st_ino == to.st_ino;
+
+    free(folder);
+    return same && !(n_out > 5 && strcmp(out + n_out - 5, ".gguf") == 0);
+}
 
 /* Refuse at once what would only fail after minutes of work, or eat the source. */
 static int check_out(const char *in, const char *out, struct error *err)
@@ -59,7 +168,41 @@ static int check_out(const char *in, const char *out, struct error *err)
     if (stat(in, &from) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
         return error_set(err, ST_INVALID, "%s: IN and OUT are the same file: give OUT another name",
                          out);
+    if (is_part(in, out))
+        return error_set(err, ST_INVALID,
+                         "%s: is a file of the directory that is read: give OUT another name", out);
     return ST_OK;
+}
+
+/* The flags as words after the scheme's name: quant_scheme_parse knows what they may be. */
+static int join_scheme(const struct values *v, char *buf, size_t len, struct error *err)
+{
+    const char *plus = strchrnul(v->scheme, '+');
+    const bool digit = v->group && v->group[0] >= '0' && v->group[0] <= '9';
+    const bool act_digit = v->activations && v->activations[0] >= '0' && v->activations[0] <= '9';
+    int n = snprintf(buf, len, "%.*s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", (int)(plus - v->scheme),
+                     v->scheme, v->group ? digit ? "-g" : "-" : "", v->group ? v->group : "",
+                     v->activations ? act_digit ? "-a" : "-" : "",
+                     v->activations ? v->activations : "", v->hadamard ? "-h" : "",
+                     !v->hadamard       ? ""
+                     : v->hadamard == 3 ? "0"
+                                        : HADAMARD[v->hadamard],
+                     v->scales ? "-" : "", v->scales ? SCALES[v->scales] : "",
+                     v->affine ? "-affine" : "", v->affine_activations ? "-actaffine" : "", plus,
+                     v->head ? "+head:" : "", v->head ? v->head : "", v->embedding ? "+embed:" : "",
+                     v->embedding ? v->embedding : "");
+
+    if (n >= 0 && (size_t)n < len)
+        return ST_OK;
+    return error_set(err, ST_INVALID, "--scheme: too many words");
+}
+
+/* The text is read after minutes of work: a name that was mistyped is found before. */
+static int check_text(const char *text, struct error *err)
+{
+    if (!text || strcmp(text, "-") == 0 || access(text, R_OK) == 0)
+        return ST_OK;
+    return error_set(err, ST_IO, "--evaluate: %s: cannot be opened: %s", text, strerror(errno));
 }
 
 static double ratio(const struct model_quantize_report *report)
@@ -71,7 +214,7 @@ static json_t *report_json(const struct model_quantize_opts *opts,
                            const struct model_quantize_report *report, double seconds)
 {
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:{s:s, s:f}, s:s, s:f}",
-                     "in", opts->in, "out", opts->out, "scheme", opts->scheme, "tensors",
+                     "in", opts->in, "out", opts->out, "scheme", report->scheme, "tensors",
                      (json_int_t)report->n_tensors, "quantized", (json_int_t)report->n_quantized,
                      "weights", (json_int_t)report->n_weights, "bytes_in",
                      (json_int_t)report->bytes_in, "bytes_out", (json_int_t)report->bytes_out,
@@ -84,7 +227,7 @@ static void report_text(const struct model_quantize_opts *opts,
                         const struct model_quantize_report *report, double seconds)
 {
     printf("%s: %s, %" PRIu64 " of %" PRIu64 " tensors in INT8, %.1f M weights, %.1f s\n",
-           opts->out, opts->scheme, report->n_quantized, report->n_tensors,
+           opts->out, report->scheme, report->n_quantized, report->n_tensors,
            (double)report->n_weights / 1e6, seconds);
     printf("  size   %.1f MB, %.2f times the %.1f MB of the source\n",
            (double)report->bytes_out / 1e6, ratio(report), (double)report->bytes_in / 1e6);
@@ -94,15 +237,43 @@ static void report_text(const struct model_quantize_opts *opts,
         printf("  note   %s\n", report->note);
 }
 
+static unsigned threads_of(const struct values *values)
+{
+    struct cpus cpus;
+
+    if (values->calibrate.threads)
+        return values->calibrate.threads;
+    cpus_read(NULL, 0, &cpus);
+    return cpus.threads;
+}
+
+static int run(const struct values *values, struct model_quantize_opts *opts,
+               struct model_quantize_report *ret_report, struct error *err)
+{
+    struct observations *observations = NULL;
+    int r = calibrate_get(&values->calibrate, opts, &observations, err);
+
+    opts->observations = observations;
+    if (r == ST_OK)
+        r = model_quantize(opts, ret_report, err);
+    observations_free(observations);
+    opts->observations = NULL;
+    return r;
+}
+
 int cmd_quantize(int argc, char *const *argv)
 {
     struct values values = {0};
     struct flags_result given;
     struct error err = {{0}};
     struct progress progress;
-    struct model_quantize_opts opts = {.progress = {progress_update, &progress}};
+    struct model_quantize_opts opts = {.progress = {calibrate_progress, &progress}};
     struct model_quantize_report report = {0};
-    double start_s;
+    char scheme[256];
+    struct evaluate_opts measure;
+    struct evaluate_result measured;
+    double seconds;
+    json_t *doc;
     int r, ended;
 
     ended = cli_parse(&TABLE, argc, argv, &values, &given);
@@ -110,18 +281,37 @@ int cmd_quantize(int argc, char *const *argv)
         return ended;
     opts.in = given.args[0];
     opts.out = given.args[1];
-    opts.scheme = SCHEMES[values.scheme];
-    if (check_out(opts.in, opts.out, &err) != ST_OK)
+    opts.scheme = scheme;
+    if (join_scheme(&values, scheme, sizeof(scheme), &err) != ST_OK ||
+        model_check_scheme(scheme, &err) != ST_OK || check_out(opts.in, opts.out, &err) != ST_OK)
         return cli_usage(&err);
+    if (check_text(values.evaluate, &err) != ST_OK)
+        return cli_failed(ST_IO, &err);
+    measure = (struct evaluate_opts){.session = {.model = opts.out, .kv = KV_BY_PRECISION},
+                                     .text = values.evaluate,
+                                     .reference = opts.in,
+                                     .ctx = EVALUATE_CTX_TOKENS,
+                                     .chunks = values.chunks,
+                                     .record = true};
 
-    start_s = cli_now_s();
+    opts.threads = threads_of(&values);
+    seconds = -cli_now_s();
     progress_init(&progress);
-    r = model_quantize(&opts, &report, &err);
+    r = run(&values, &opts, &report, &err);
     progress_end(&progress);
+    seconds += cli_now_s();
+    if (r == ST_OK && values.evaluate)
+        r = evaluate(&measure, &measured, &err);
     if (r != ST_OK)
         return cli_failed(r, &err);
-    if (values.json)
-        return cli_json(report_json(&opts, &report, cli_now_s() - start_s));
-    report_text(&opts, &report, cli_now_s() - start_s);
+    if (values.json) {
+        doc = report_json(&opts, &report, seconds);
+        json_object_set_new(doc, "evaluation",
+                            values.evaluate ? evaluate_json(&measure, &measured) : json_null());
+        return cli_json(doc);
+    }
+    report_text(&opts, &report, seconds);
+    if (values.evaluate)
+        evaluate_print(&measure, &measured);
     return cli_finish();
 }

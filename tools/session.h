@@ -31,7 +31,7 @@ extern const char *const SESSION_KVS[];
 #define SESSION_FLAG_MODEL                                                                         \
     {                                                                                              \
         .name = "model", .type = FLAG_STRING, .offset = offsetof(struct session_flags, model),     \
-        .required = true, .arg = "FILE", .help = "GGUF file"                                       \
+        .required = true, .arg = "FILE", .help = "GGUF file or Hugging Face directory"             \
     }
 #define SESSION_FLAG_PRECISION                                                                     \
     {                                                                                              \
