@@ -62,6 +62,47 @@ def test_q8_0_is_what_other_readers_expect(source, q8_0):
             assert (error <= step * 0.57 + 1e-12).all(), name  # half a step, and f16's rounding of 127 steps
 
 
+def test_flags_make_a_scheme(source, tmp_path):
+    out = tmp_path / "o.gguf"
+    flags = ["--group", "128", "--hadamard", "32", "--scales", "f32", "--activations", "token", "--affine", "--head", "int8"]
+    report = json.loads(octet("quantize", source, out, *flags, "--json").stdout)
+    assert report["scheme"] == "int8-h32-g128-token-f32-affine+head:int8-h64-g64"
+    assert "rows of 576: groups of 96 for 128" in report["note"]
+    info = json.loads(octet("info", out, "--json").stdout)
+    assert info["scheme"] == report["scheme"]
+    specs = {t["name"]: t["spec"] for t in info["tensors"] if t["name"].endswith(".octet_q")}
+    wanted = {"bits": 8, "group": 96, "hadamard": 32, "act_group": 576, "scale_f32": True, "zero": True, "act_zero": False}
+    assert specs["blk.3.attn_q.octet_q"] == wanted
+    assert specs["blk.3.ffn_down.octet_q"] == {**wanted, "group": 128, "act_group": 1536}
+    assert specs["token_embd.octet_q"]["group"] == 64 and not specs["token_embd.octet_q"]["zero"]
+
+
+def test_int4_halves_the_matrices(source, int8, tmp_path):
+    out = tmp_path / "o.gguf"
+    assert octet("quantize", source, out, "--scheme", "int4").returncode == 0
+    info, eight = (json.loads(octet("info", f, "--json").stdout) for f in (out, int8))
+    assert info["parameters"] == eight["parameters"] and info["bits_per_weight"] < 5.5
+    said = octet("generate", "--model", out, "--prompt", "The capital of France is", "--max-tokens", "2", "--temperature", "0")
+    assert b"Paris" in said.stdout
+
+
+@pytest.mark.parametrize(
+    "flags, word",
+    [
+        (["--scheme", "int5"], "int5"),
+        (["--group", "48"], "g48"),
+        (["--group", "Row"], "Row"),
+        (["--activations", "16"], "a16"),
+        (["--scheme", "int8-h128"], "h128"),
+        (["--scheme", "int4", "--group", "row"], "whole rows"),
+        (["--scheme", "int8+tail:int8"], "+tail:int8"),
+        (["--head", "int9"], "int9"),
+    ],
+)
+def test_no_such_scheme(source, tmp_path, flags, word):
+    assert word in refused(2, "quantize", source, tmp_path / "o.gguf", *flags)
+
+
 def test_metadata_survives(source, q8_0):
     before, after = gguf.GGUFReader(source).fields, gguf.GGUFReader(q8_0[0]).fields
     for name in before:

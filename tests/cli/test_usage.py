@@ -28,7 +28,7 @@ def test_help_names_every_command():
 def test_help_does_not_offer_what_is_not_built():
     for command in ["", "bench", "bench engine", "quantize"]:
         said = octet(*command.split(), "--help").stdout.decode()
-        for word in ["load", "compare", "calibrate", "--plan"]:
+        for word in ["load", "compare", "--plan"]:
             assert word not in said
 
 
@@ -67,7 +67,6 @@ def test_unknown_bench_is_named():
 
 
 @pytest.mark.parametrize("args, name", [
-    ("quantize a b --calibrate x", "--calibrate"),
     ("quantize a b --plan x", "--plan"),
 ])
 def test_reserved_flags_are_refused_by_name(args, name):

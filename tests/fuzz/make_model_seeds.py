@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Seeds of fuzz_model: whole models as small as they can be, as f32, as octet's INT8 and as Q8_0.
+"""Seeds of fuzz_model: whole models as small as they can be, as f32, in octet's schemes and as Q8_0.
 
     make_model_seeds.py OCTET DIR      OCTET: the octet command; needs tests/requirements.txt
 """
@@ -24,5 +24,5 @@ for name, spec in SEEDS.items():
     make_tiny.SPECS[name] = spec
     source = os.path.join(folder, name)
     make_tiny.make(name, source)
-    for scheme in ("int8", "q8_0"):
+    for scheme in ("int8", "q8_0", "int4", "fast-affine-actaffine-f32"):
         subprocess.run([octet, "quantize", source, f"{source}-{scheme}", "--scheme", scheme], check=True, stdout=subprocess.DEVNULL)

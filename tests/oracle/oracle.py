@@ -47,6 +47,11 @@ class File:
 
 
 class Linear:
+    """A file may have another class for it, which says how it multiplies."""
+
+    def __new__(cls, file, name):
+        return super().__new__(getattr(file, "linear", cls))
+
     def __init__(self, file, name):
         self.weight = file.tensor(name + ".weight")
         self.bias = file.tensor(name + ".bias", optional=True)
@@ -111,8 +116,8 @@ class Layer:
 
 
 class Model:
-    def __init__(self, path):
-        file = File(path)
+    def __init__(self, path, file=None):
+        file = file or File(path)
         if file.arch not in ("llama", "qwen2"):
             raise ValueError(f"architecture {file.arch} is not built")
         self.n_head = int(file.arch_get("attention.head_count"))
@@ -123,6 +128,7 @@ class Model:
         self.norm = file.tensor("output_norm.weight")
         head = file.tensor("output.weight", optional=True)
         self.head = self.embed if head is None else head
+        self.head_input = file.head_input() if hasattr(file, "head_input") else lambda x: x
         self.head_dim = self.layers[0].q.weight.shape[0] // self.n_head
         self.rope = Rope(file, self.head_dim)
         if file.unread:
@@ -165,7 +171,7 @@ class Model:
         return self.rms(x, self.norm)
 
     def logits(self, ids):
-        return self.run(ids) @ self.head.T
+        return self.head_input(self.run(ids)) @ self.head.T
 
     def greedy(self, ids, n):
         """The n ids that follow, and by how much each beat the runner-up."""
