@@ -15,15 +15,14 @@ from gguf import GGML_QUANT_SIZES, GGUFReader
 from make_golden import TYPES, expected
 
 ROOT = pathlib.Path(__file__).parents[3]
-SOURCES = ["dequant.c", "gguf.c", "gguf_keys.c", "gguf_tensors.c"]
+SOURCES = [*sorted((ROOT / "model/format").glob("*.c")), ROOT / "config/status.c", ROOT / "config/sha256.c"]
 
 
 @pytest.fixture(scope="session")
 def lib(tmp_path_factory):
     path = tmp_path_factory.mktemp("dequant") / "dequant.so"
-    sources = [str(ROOT / "model/format" / name) for name in SOURCES] + [str(ROOT / "config/status.c")]
     subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O3", "-ffp-contract=off", "-D_GNU_SOURCE", "-shared", "-fPIC",
-                    "-I", str(ROOT), *sources, "-o", str(path), "-lm"], check=True)
+                    "-I", str(ROOT), *map(str, SOURCES), "-o", str(path), "-ljansson", "-lm"], check=True)
     loaded = ctypes.CDLL(str(path))
     loaded.dequant_row.argtypes = [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     loaded.f32_to_f16.argtypes, loaded.f32_to_f16.restype = [ctypes.c_float], ctypes.c_uint16
