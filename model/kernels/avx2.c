@@ -138,31 +138,8 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 }
 
 #include "model/kernels/attention_kernels.h"
-
+#include "model/kernels/group_head_avx2.h"
 #include "model/kernels/spread.h"
-
-/* Eight columns c of what the group's sums start from, of row `at` of its corrections. */
-INLINE __m256i start(const struct packed_i8 *w, const uint8_t *head, const struct quant_rows *a,
-                     size_t at, size_t c)
-{
-    const __m256i *z = (const __m256i *)(const void *)(head + 4 * (PANEL + c));
-    const int32_t comp = a->comp[at];
-
-    if (!w->wide)
-        return _mm256_set1_epi32(w->nibbles ? comp / 16 : comp);
-    __m256i sum = _mm256_mullo_epi32(_mm256_load_si256(z), _mm256_set1_epi32(comp / 128));
-    if (a->zero)
-        sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(_mm256_load_si256(z + PANEL / 8),
-                                                       _mm256_set1_epi32(a->zero[at])));
-    return sum;
-}
-
-INLINE __m256 eight_scales(const struct packed_i8 *w, const uint8_t *head, size_t c)
-{
-    if (w->wide)
-        return _mm256_load_ps((const float *)(const void *)head + c);
-    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(head + 2 * c)));
-}
 
 /* One group of a panel: f[i] += its sums times scales, for all 32 columns. */
 INLINE void add_group(const struct packed_i8 *w, const uint8_t *panel, const struct quant_rows *a,
@@ -180,7 +157,7 @@ INLINE void add_group(const struct packed_i8 *w, const uint8_t *panel, const str
     for (size_t i = 0; i < rows; i++)
         for (size_t c = 0; c < PANEL / 8; c++)
             sum[c / eights * eights][i][c % eights] =
-                start(w, panel, a, (r0 + i) * n_groups + g, 8 * c);
+                start_of(w, panel, a, (r0 + i) * n_groups + g, 8 * c);
     for (size_t k = 0; k < a->group; k += SPAN) {
         const size_t n = a->group - k < SPAN ? a->group - k : SPAN;
         for (size_t i = 0; i < rows; i++) {
@@ -191,7 +168,7 @@ INLINE void add_group(const struct packed_i8 *w, const uint8_t *panel, const str
             dots(bytes + k * PANEL + 32 * c, 4 * PANEL, false, x, n, rows, sum[c]);
     }
     for (size_t c = 0; c < PANEL / 8; c++) {
-        __m256 sw = eight_scales(w, panel, 8 * c);
+        __m256 sw = scales_of(w, panel, 8 * c);
         for (size_t i = 0; i < rows; i++) {
             __m256 s = _mm256_mul_ps(sw, _mm256_set1_ps(a->scale[(r0 + i) * n_groups + g]));
             __m256i n = sum[c / eights * eights][i][c % eights];

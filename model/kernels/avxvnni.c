@@ -122,31 +122,8 @@ INLINE void pv_rows(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
 }
 
 #include "model/kernels/attention_kernels.h"
-
+#include "model/kernels/group_head_avx2.h"
 #include "model/kernels/spread.h"
-
-/* Eight columns c of what the group's sums start from, of row `at` of its corrections. */
-INLINE __m256i start(const struct packed_i8 *w, const uint8_t *head, const struct quant_rows *a,
-                     size_t at, size_t c)
-{
-    const uint8_t *z = head + 4 * (PANEL + c);
-    const int32_t comp = a->comp[at];
-
-    if (!w->wide)
-        return _mm256_set1_epi32(w->nibbles ? comp / 16 : comp);
-    __m256i sum = _mm256_mullo_epi32(load(z), _mm256_set1_epi32(comp / 128));
-    if (a->zero)
-        sum = _mm256_add_epi32(
-            sum, _mm256_mullo_epi32(load(z + 4 * PANEL), _mm256_set1_epi32(a->zero[at])));
-    return sum;
-}
-
-INLINE __m256 eight_scales(const struct packed_i8 *w, const uint8_t *head, size_t c)
-{
-    if (w->wide)
-        return _mm256_load_ps((const float *)(const void *)head + c);
-    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(head + 2 * c)));
-}
 
 /* `rows` rows from r0 times `vecs` eights of columns from column c0 of a panel: the sums in f. */
 INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, size_t r0,
@@ -171,11 +148,11 @@ INLINE void gemm_tile(const struct packed_i8 *w, const struct quant_rows *a, siz
         b += 4 * c0;
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < vecs; j++)
-                acc[i][j] = start(w, panel, a, at + i * n_groups, c0 + 8 * j);
+                acc[i][j] = start_of(w, panel, a, at + i * n_groups, c0 + 8 * j);
         for (size_t k = 0; k < w->group; k += 4, b += 4 * PANEL)
             step(acc, rows, b, 64, x, g * w->group + k);
         for (size_t j = 0; j < vecs; j++) {
-            __m256 sw = eight_scales(w, panel, c0 + 8 * j);
+            __m256 sw = scales_of(w, panel, c0 + 8 * j);
             for (size_t i = 0; i < rows; i++)
                 f[i][j] = _mm256_fmadd_ps(
                     _mm256_cvtepi32_ps(acc[i][j]),
