@@ -17,20 +17,12 @@ INLINE __m512i four(const void *p)
     return _mm512_set1_epi32(x);
 }
 
-/* sum + u * x by fours */
-INLINE __m512i dot(__m512i sum, __m512i u, __m512i x)
-{
-    sum = _mm512_dpbusd_epi32(sum, u, x);
-    __asm__("" : "+v"(sum)); /* else gcc 12 moves sums about and spills */
-    return sum;
-}
-
 INLINE void fetch(const void *p, ptrdiff_t ahead)
 {
     _mm_prefetch((const char *)p + ahead, _MM_HINT_T1);
 }
 
-/* Positions [0, 16 * vecs) of k. Each line of keys and values that is read fetches the one `ahead`
+/* Positions [t0, t0 + 16 * vecs) of k. Each line of keys and values that is read fetches the one `ahead`
  * of it into the second cache: in between the products, as many at once as a burst of them would
  * wait for each other. */
 INLINE void qk_columns(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struct attn_query *q,
@@ -50,7 +42,7 @@ INLINE void qk_columns(const uint8_t *k, size_t dk, ptrdiff_t ahead, const struc
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(q[i].q8 + c);
             for (size_t j = 0; j < vecs; j++)
-                acc[i][j] = dot(acc[i][j], b[j], a);
+                acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], b[j], a);
         }
     }
     for (size_t i = 0; i < n; i++)
@@ -91,7 +83,7 @@ INLINE void pv_columns(const int8_t *v, size_t dv, ptrdiff_t ahead, size_t seen,
         for (size_t i = 0; i < n; i++) {
             __m512i a = four(u[i] + t);
             for (size_t j = 0; j < vecs; j++)
-                sum[i][j] = dot(sum[i][j], a, b[j]);
+                sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], a, b[j]);
         }
     }
     for (size_t i = 0; i < n; i++)
@@ -242,27 +234,17 @@ INLINE void gemm_rows(const struct packed_i8 *w, const struct quant_rows *a, siz
                       const struct gemm_out *out)
 {
     __m512 f[TILE_ROWS][2];
-    size_t n = w->n - p * PANEL;
-    __mmask16 m0 = v16_mask(n), m1 = n > 16 ? v16_mask(n - 16) : 0;
+    const size_t n = w->n - p * PANEL, n1 = n > 16 ? n - 16 : 0;
 
     gemm_tile(w, a, r0, w->w + p * w->panel_bytes, rows, form, ahead, f);
     for (size_t i = 0; i < rows; i++) {
         float *to = out->out + (r0 + i) * out->ld + p * PANEL;
-        if (n >= PANEL) {
-            if (out->add) {
-                f[i][0] = _mm512_add_ps(_mm512_loadu_ps(to), f[i][0]);
-                f[i][1] = _mm512_add_ps(_mm512_loadu_ps(to + 16), f[i][1]);
-            }
-            _mm512_storeu_ps(to, f[i][0]);
-            _mm512_storeu_ps(to + 16, f[i][1]);
-            continue;
-        }
         if (out->add) {
-            f[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, to), f[i][0]);
-            f[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, to + 16), f[i][1]);
+            f[i][0] = v16_add(v16_loadn(to, n), f[i][0]);
+            f[i][1] = v16_add(v16_loadn(to + 16, n1), f[i][1]);
         }
-        _mm512_mask_storeu_ps(to, m0, f[i][0]);
-        _mm512_mask_storeu_ps(to + 16, m1, f[i][1]);
+        v16_storen(to, f[i][0], n);
+        v16_storen(to + 16, f[i][1], n1);
     }
 }
 

@@ -5,8 +5,8 @@
  * sum(q)
  *   dot_p(sum, u, v)   sum + u * v by fours, from p_start(u) on for the u[KV_BLOCK] of a query
  *   group_sums(b, c0, x, group, rows, sum)   a group's bytes b, columns from c0, times x[rows]
- * and PACK_STEP, its packing's step, TILE_ROWS, the most rows of a tile; up to FEW_ROWS it is VECS vectors of 4 columns wide, else
- * half of that, so that 16 of the 32 registers hold sums. */
+ * and PACK_STEP, its packing's step, TILE_ROWS, the most rows of a tile; up to FEW_ROWS it is VECS
+ * vectors of 4 columns wide, else half of that, so that 16 of the 32 registers hold sums. */
 #ifndef OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 #define OCTET_MODEL_KERNELS_NEON_PRODUCTS_H
 

@@ -37,7 +37,7 @@ static inline void v16_store(float *p, v16 a)
 }
 static inline void v16_storen(float *p, v16 a, size_t n)
 {
-    if (n >= 16)
+    if (n >= 16) /* a load would wait until a masked store has left the core */
         _mm512_storeu_ps(p, a);
     else
         _mm512_mask_storeu_ps(p, v16_mask(n), a);
