@@ -205,7 +205,7 @@ static void add_share(void *arg, unsigned worker, unsigned n_workers)
         struct site *s = &ob->o->sites[i];
         gram_add(kernels, s->gram, ob->rows[i], s->k, ob->n_rows, worker, n_workers,
                  ob->turned[worker]);
-        for (size_t p = worker; p < gram_panels(s->k); p += n_workers)
+        for (size_t p = worker; p < packed_panels(s->k); p += n_workers)
             take_max(s, ob->rows[i], ob->n_rows, p);
     }
 }

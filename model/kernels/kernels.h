@@ -56,6 +56,11 @@ struct packed_i8 {
 /* Sets that have no product of nibbles spread a group's on the stack. */
 #define NIBBLE_GROUP_MAX 256u
 
+/* Of n outputs. */
+static inline size_t packed_panels(size_t n)
+{
+    return (n + PANEL - 1) / PANEL;
+}
 static inline size_t packed_head_bytes(bool wide)
 {
     return PANEL * (wide ? 12u : 2u);

@@ -242,13 +242,11 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
 {
     _Alignas(64) float gu[BLOCK_FLOATS];
     struct gemm_out to_gu = {.out = gu, .ld = 2 * FFN_UNIT};
-    struct next_layer next;
+    struct next_layer next = {.layer = (size_t)(l - rn->w->layers) + 1};
     const struct linear_cols cols = linear_cols(&l->gate_up, &p->share, 2 * FFN_UNIT);
     const uint8_t *down = linear_cols(&l->down, &p->share, PANEL).weights;
     const size_t begin = cols.n0 / (2 * FFN_UNIT), end = begin + cols.n / (2 * FFN_UNIT);
 
-    next.layer = (size_t)(l - rn->w->layers) + 1;
-    next.walk = (struct attn_walk){0};
     for (size_t u = begin; u < end; u++)
         for (size_t r0 = p->share.begin; r0 < p->share.end; r0 += FFN_ROWS) {
             struct linear_block b = {.r0 = r0,

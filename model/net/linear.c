@@ -293,7 +293,7 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
                       const struct gemm_out *out)
 {
     const size_t k = l->desc.k, at = (block->r0 - in->base) * k;
-    const size_t panel = block->n0 / PANEL, n_panels = (block->n + PANEL - 1) / PANEL;
+    const size_t panel = block->n0 / PANEL, n_panels = packed_panels(block->n);
 
     if (l->desc.w_bits == 32) {
         struct packed_f32 w = l->floats;
@@ -315,15 +315,6 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
     kernels->gemm_i8(&w, &q, block->rows, 0, n_panels, out);
 }
 
-const uint8_t *linear_weights(const struct linear *l, size_t n0, size_t n, size_t *ret_bytes)
-{
-    *ret_bytes = 0;
-    if (l->desc.w_bits == 32)
-        return NULL;
-    *ret_bytes = (n + PANEL - 1) / PANEL * l->packed.panel_bytes;
-    return l->packed.w + n0 / PANEL * l->packed.panel_bytes;
-}
-
 struct linear_cols linear_cols(const struct linear *l, const struct share *share, size_t unit)
 {
     struct linear_cols c = {0};
@@ -332,10 +323,8 @@ struct linear_cols linear_cols(const struct linear *l, const struct share *share
     pool_share((l->desc.n + unit - 1) / unit, share->col, share->n_cols, &begin, &end);
     c.n0 = begin * unit;
     c.n = (end * unit < l->desc.n ? end * unit : l->desc.n) - c.n0;
-    if (l->desc.w_bits != 32) {
+    if (l->desc.w_bits != 32)
         c.weights = l->packed.w + c.n0 / PANEL * l->packed.panel_bytes;
-        c.bytes = (c.n + PANEL - 1) / PANEL * l->packed.panel_bytes;
-    }
     return c;
 }
 

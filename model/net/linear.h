@@ -93,14 +93,11 @@ struct linear_block {
 void linear_run_block(const struct linear *l, const struct kernels *kernels,
                       const struct linear_input *in, const struct linear_block *block,
                       const struct gemm_out *out);
-/* Where the weights of n outputs from a panel's first, n0, lie in a row; floats: NULL, 0 bytes. */
-const uint8_t *linear_weights(const struct linear *l, size_t n0, size_t n, size_t *ret_bytes);
-/* A share's outputs, whole `unit`s (each of whole panels), and where their weights lie, in a row;
- * floats: NULL. */
+/* A share's outputs, whole `unit`s (each of whole panels), and where their weights begin; floats:
+ * NULL. */
 struct linear_cols {
     size_t n0, n;
     const uint8_t *weights;
-    size_t bytes;
 };
 struct linear_cols linear_cols(const struct linear *l, const struct share *share, size_t unit);
 /* That share of it. out as in kernels.h, of row 0. */

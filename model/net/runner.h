@@ -58,8 +58,8 @@ struct worker {
 /* Linear layers by what they read; those that read the same share a site. */
 enum observe_site { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITES, SITE_HEAD = SITES };
 
-/* Told of row r of a step what a layer's linears read of it: x[k]. Only on a model in floats. Called by all workers, each row once a site; SITE_HEAD after the last layer, for every
- * row. */
+/* Told of row r of a step what a layer's linears read of it: x[k]. Only on a model in floats. Called
+ * by all workers, each row once a site; SITE_HEAD after the last layer, for every row. */
 struct observer {
     void (*fn)(void *arg, size_t layer, enum observe_site site, size_t r, const float *x, size_t k);
     void *arg;
@@ -130,8 +130,8 @@ struct share plan_share(const struct runner *rn, unsigned worker);
  * attention_quantizes. */
 void attention_layer(struct runner *rn, size_t layer, const struct linear_input *mid,
                      unsigned worker);
-/* The first blocks of item_heads heads each that a worker reads in a layer if none is late, from where
- * the walk, at first {0}, has come to. Returns how many, up to max. Not for spans apart. */
+/* The first blocks of item_heads heads each that a worker reads in a layer if none is late, from
+ * where the walk, at first {0}, has come to. Returns how many, up to max. Not for spans apart. */
 struct attn_walk {
     size_t item;
     uint32_t block;

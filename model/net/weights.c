@@ -392,7 +392,7 @@ void weights_done(struct weights *w)
 
 size_t weights_head_step(size_t d)
 {
-    return (d + PANEL - 1) / PANEL * PANEL;
+    return packed_panels(d) * PANEL;
 }
 
 const struct linear *weights_head(const struct weights *w)

@@ -89,11 +89,6 @@ static bool cholesky(const struct kernels *kernels, float *a, size_t k, float *p
     return true;
 }
 
-static size_t panels(size_t k)
-{
-    return (k + PANEL - 1) / PANEL;
-}
-
 /* Turned around both ways, so that the lower factor of what comes out is R, turned around. */
 static void reverse(float *h, size_t k)
 {
@@ -137,7 +132,7 @@ int compensate_open(const struct kernels *kernels, float *h, size_t k, double da
     if (!c || !packed)
         goto out;
     *c = (struct compensate){.kernels = kernels, .k = k};
-    c->r = calloc(panels(k) * k * PANEL, sizeof(*c->r));
+    c->r = calloc(packed_panels(k) * k * PANEL, sizeof(*c->r));
     if (!c->r)
         goto out;
     r = ST_INTERNAL;
@@ -223,7 +218,7 @@ static void move_errors(const struct compensate *c, const float *e, size_t n_row
 {
     const size_t k = c->k;
 
-    for (size_t p = (j0 + n) / PANEL; p < panels(k); p++) {
+    for (size_t p = (j0 + n) / PANEL; p < packed_panels(k); p++) {
         const struct packed_f32 w = {.w = c->r + (p * k + j0) * PANEL, .n = k - p * PANEL, .k = n};
         const struct gemm_out to = {.out = moved + p * PANEL, .ld = k, .add = true};
         c->kernels->gemm_f32(&w, e, n_rows, 0, 1, &to);

@@ -2,11 +2,6 @@
 
 #include <string.h>
 
-size_t gram_panels(size_t k)
-{
-    return (k + PANEL - 1) / PANEL;
-}
-
 /* Where panel p of H begins: the panels before it have k, k - PANEL, ... rows. */
 static size_t panel_at(size_t k, size_t p)
 {
@@ -15,17 +10,17 @@ static size_t panel_at(size_t k, size_t p)
 
 size_t gram_floats(size_t k)
 {
-    return panel_at(k, gram_panels(k));
+    return panel_at(k, packed_panels(k));
 }
 
 size_t gram_rows_floats(size_t k, size_t t)
 {
-    return gram_panels(k) * PANEL * t;
+    return packed_panels(k) * PANEL * t;
 }
 
 void gram_put_row(float *rows, size_t k, size_t t, size_t r, const float *x)
 {
-    for (size_t p = 0; p < gram_panels(k); p++) {
+    for (size_t p = 0; p < packed_panels(k); p++) {
         float *to = rows + (p * t + r) * PANEL;
         size_t n = k - p * PANEL < PANEL ? k - p * PANEL : PANEL;
         memcpy(to, x + p * PANEL, n * sizeof(*x));
@@ -39,7 +34,7 @@ void gram_add(const struct kernels *kernels, float *h, const float *rows, size_t
     for (size_t i = first * PANEL; i < k; i++)
         for (size_t r = 0; r < t; r++)
             turned[i * t + r] = rows[(i / PANEL * t + r) * PANEL + i % PANEL];
-    for (size_t p = first; p < gram_panels(k); p += step) {
+    for (size_t p = first; p < packed_panels(k); p += step) {
         const struct packed_f32 w = {.w = rows + p * PANEL * t, .n = PANEL, .k = t};
         const struct gemm_out to = {.out = h + panel_at(k, p), .ld = PANEL, .add = true};
         kernels->gemm_f32(&w, turned + p * PANEL * t, k - p * PANEL, 0, 1, &to);
@@ -68,7 +63,7 @@ void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n
     const float scale = n_rows > 0.0 ? (float)(1.0 / n_rows) : 0.0f;
 
     memset(out, 0, to * to * sizeof(*out));
-    for (size_t p = 0; p < gram_panels(k); p++)
+    for (size_t p = 0; p < packed_panels(k); p++)
         for (size_t i = p * PANEL; i < k; i++)
             for (size_t j = p * PANEL; j <= i && j < (p + 1) * PANEL; j++)
                 out[i * to + j] = out[j * to + i] =

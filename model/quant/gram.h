@@ -14,7 +14,6 @@
 
 #include "model/kernels/kernels.h"
 
-size_t gram_panels(size_t k);
 /* Floats of H, and of t rows. */
 size_t gram_floats(size_t k);
 size_t gram_rows_floats(size_t k, size_t t);
