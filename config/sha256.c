@@ -123,6 +123,15 @@ void sha256_hex(const uint8_t digest[static SHA256_BYTES], char hex[static SHA25
     hex[2 * SHA256_BYTES] = '\0';
 }
 
+bool sha256_is_hex(const char *text, size_t n)
+{
+    bool ok = n == SHA256_HEX - 1;
+
+    for (size_t i = 0; i < n && ok; i++)
+        ok = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+    return ok;
+}
+
 static void end_hex(struct sha256 *sha, char hex[static SHA256_HEX])
 {
     uint8_t digest[SHA256_BYTES];

@@ -7,6 +7,7 @@
 #ifndef OCTET_CONFIG_SHA256_H
 #define OCTET_CONFIG_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,8 @@ void sha256_end(struct sha256 *sha, uint8_t digest[static SHA256_BYTES]);
 
 /* Lower-case hexadecimal. */
 void sha256_hex(const uint8_t digest[static SHA256_BYTES], char hex[static SHA256_HEX]);
+/* Is text[n] what sha256_hex() may have written, without the NUL? */
+bool sha256_is_hex(const char *text, size_t n);
 /* All at once. */
 void sha256_text(const void *data, size_t n, char hex[static SHA256_HEX]);
 int sha256_file(const char *path, char hex[static SHA256_HEX], struct error *err);

@@ -215,8 +215,7 @@ static int read_sha(const struct gguf *g, const char *key, char ret_hex[static S
 {
     struct gguf_str s;
 
-    if (gguf_get_str(g, key, &s, NULL) != ST_OK || s.len != SHA256_HEX - 1 ||
-        memchr(s.data, 0, s.len))
+    if (gguf_get_str(g, key, &s, NULL) != ST_OK || !sha256_is_hex(s.data, s.len))
         return ST_FORMAT;
     memcpy(ret_hex, s.data, s.len);
     ret_hex[s.len] = 0;

@@ -48,15 +48,6 @@ static int read_number(const struct gguf *g, const struct quality_number *number
     return ST_OK;
 }
 
-static bool is_sha(struct gguf_str s)
-{
-    bool ok = s.len == SHA256_HEX - 1;
-
-    for (size_t i = 0; i < s.len && ok; i++)
-        ok = (s.data[i] >= '0' && s.data[i] <= '9') || (s.data[i] >= 'a' && s.data[i] <= 'f');
-    return ok;
-}
-
 static int read_text(const struct gguf *g, const struct quality_text *text, struct quality *quality,
                      struct error *err)
 {
@@ -66,7 +57,7 @@ static int read_text(const struct gguf *g, const struct quality_text *text, stru
 
     if (r != ST_OK)
         return r;
-    if (text->sha && !is_sha(s))
+    if (text->sha && !sha256_is_hex(s.data, s.len))
         return not_possible(g, key.text, "64 lower-case hexadecimal digits", err);
     if (s.len >= text->size || memchr(s.data, 0, s.len))
         return not_possible(g, key.text, "a short text", err);

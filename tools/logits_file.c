@@ -73,10 +73,9 @@ bool logits_is_file(const char *path)
     return is;
 }
 
-static bool is_hex(const char text[SHA256_HEX])
+static bool is_sha(const char text[SHA256_HEX])
 {
-    return memchr(text, 0, SHA256_HEX) == text + SHA256_HEX - 1 &&
-           strspn(text, "0123456789abcdef") == SHA256_HEX - 1;
+    return text[SHA256_HEX - 1] == 0 && sha256_is_hex(text, SHA256_HEX - 1);
 }
 
 static int check_head(const struct logits_reader *reader, const char *path, struct error *err)
@@ -88,7 +87,7 @@ static int check_head(const struct logits_reader *reader, const char *path, stru
         return error_set(err, ST_UNSUPPORTED,
                          "%s: stored logits of version %" PRIu32 "; version %u is read", path,
                          head->version, LOGITS_VERSION);
-    if (!is_hex(head->model_sha256) || !is_hex(head->text_sha256) || !is_hex(head->ids_sha256) ||
+    if (!is_sha(head->model_sha256) || !is_sha(head->text_sha256) || !is_sha(head->ids_sha256) ||
         head->n_vocab == 0 || head->n_vocab > UINT32_MAX)
         return error_set(err, ST_FORMAT, "%s: the head of these stored logits is damaged", path);
     if (__builtin_mul_overflow(head->n_rows, logits_row_bytes((size_t)head->n_vocab), &bytes) ||
