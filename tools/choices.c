@@ -31,17 +31,12 @@ static int open_runner(struct work *work, struct session *side, const struct ses
 static int open_reference(struct work *work, struct error *err)
 {
     const struct choices_opts *opts = work->opts;
-    struct session_flags in_fp32 = {opts->reference, MODEL_FP32, MODEL_KV_F32,
-                                    opts->session.threads};
-    size_t n = model_info(work->model.model)->n_vocab;
+    struct session_flags in_fp32 = eval_reference_flags(&opts->session, opts->reference);
     int r = session_open(&work->reference, opts->reference, MODEL_FP32, err);
 
-    if (r == ST_OK && model_info(work->reference.model)->n_vocab != n)
-        r = error_set(err, ST_INVALID,
-                      "--reference: %s has a vocabulary of %u tokens, %s one of %zu: give the file "
-                      "that the model was made from",
-                      opts->reference, model_info(work->reference.model)->n_vocab,
-                      opts->session.model, n);
+    if (r == ST_OK)
+        r = eval_check_vocab(&opts->session, model_info(work->model.model)->n_vocab,
+                             opts->reference, model_info(work->reference.model)->n_vocab, err);
     return r == ST_OK ? open_runner(work, &work->reference, &in_fp32, err) : r;
 }
 

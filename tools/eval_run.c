@@ -71,6 +71,23 @@ void eval_runner_opts(uint32_t n_min, uint32_t n_max, size_t n_vocab, struct run
     };
 }
 
+struct session_flags eval_reference_flags(const struct session_flags *model, const char *reference)
+{
+    return (struct session_flags){reference, MODEL_FP32, MODEL_KV_F32, model->threads};
+}
+
+int eval_check_vocab(const struct session_flags *model, size_t n, const char *reference,
+                     size_t n_ref, struct error *err)
+{
+    if (n == n_ref)
+        return ST_OK;
+    return error_set(
+        err, ST_INVALID,
+        "--reference: %s has a vocabulary of %zu tokens, %s one of %zu: give the file that "
+        "the model was made from",
+        reference, n_ref, model->model, n);
+}
+
 static int begin_text(struct eval *eval, struct error *err)
 {
     uint32_t n = eval->job->texts[eval->text].n;

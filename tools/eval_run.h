@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "tools/eval_stats.h"
 #include "tools/logits_file.h"
+#include "tools/session.h"
 
 /* One sequence: rows 0 .. n - 2 are run, and those from `first` on are scored, each by the token
  * that follows it. */
@@ -38,6 +39,12 @@ struct eval_job {
 /* What both runners must be opened with for eval_run() to work with them: texts of n_min .. n_max
  * tokens. */
 void eval_runner_opts(uint32_t n_min, uint32_t n_max, size_t n_vocab, struct runner_opts *ret_opts);
+
+/* How a reference runs: in FP32, whatever the model does. */
+struct session_flags eval_reference_flags(const struct session_flags *model, const char *reference);
+/* Ids mean the same in both models, or a divergence means nothing. */
+int eval_check_vocab(const struct session_flags *model, size_t n, const char *reference,
+                     size_t n_ref, struct error *err);
 
 /* Positions scored: of a text, and of a chunk of ctx tokens whose second half is. */
 size_t eval_scored(uint32_t ctx);

@@ -109,18 +109,10 @@ static int make_chunks(struct work *work, struct error *err)
 
 /* ---- the reference ---- */
 
-/* Ids mean the same in both models, or a divergence means nothing. */
 static int check_same_vocab(const struct work *work, size_t n_ref, struct error *err)
 {
-    size_t n = model_info(work->model.model)->n_vocab;
-
-    if (n == n_ref)
-        return ST_OK;
-    return error_set(
-        err, ST_INVALID,
-        "--reference: %s has a vocabulary of %zu tokens, %s one of %zu: give the file that "
-        "the model was made from",
-        work->opts->reference, n_ref, work->opts->session.model, n);
+    return eval_check_vocab(&work->opts->session, model_info(work->model.model)->n_vocab,
+                            work->opts->reference, n_ref, err);
 }
 
 static void hash_ids(const struct work *work, size_t n_chunks, char hex[static SHA256_HEX])
@@ -174,8 +166,7 @@ static int hash_source(struct work *work, const char *path, struct error *err)
 static int open_reference(struct work *work, struct error *err)
 {
     const struct evaluate_opts *opts = work->opts;
-    struct session_flags in_fp32 = {opts->reference, MODEL_FP32, MODEL_KV_F32,
-                                    opts->session.threads};
+    struct session_flags in_fp32 = eval_reference_flags(&opts->session, opts->reference);
     const char *source = opts->reference ? opts->reference : opts->session.model;
     int r = ST_OK;
 
