@@ -25,6 +25,7 @@ struct values {
 };
 
 static const char *const HADAMARD[] = {"scheme", "64", "32", "none", NULL};
+enum { NO_HADAMARD = 3 };
 static const char *const SCALES[] = {"scheme", "f16", "f32", NULL};
 
 #define AT(field) offsetof(struct values, field)
@@ -174,27 +175,45 @@ static int check_out(const char *in, const char *out, struct error *err)
     return ST_OK;
 }
 
+/* "g64" of 64, "row" of row. */
+static void put_group(FILE *f, char letter, const char *value)
+{
+    if (value && value[0] >= '0' && value[0] <= '9')
+        fprintf(f, "-%c%s", letter, value);
+    else if (value)
+        fprintf(f, "-%s", value);
+}
+
 /* The flags as words after the scheme's name: quant_scheme_parse knows what they may be. */
-static int join_scheme(const struct values *v, char *buf, size_t len, struct error *err)
+static void put_scheme(FILE *f, const struct values *v)
 {
     const char *plus = strchrnul(v->scheme, '+');
-    const bool digit = v->group && v->group[0] >= '0' && v->group[0] <= '9';
-    const bool act_digit = v->activations && v->activations[0] >= '0' && v->activations[0] <= '9';
-    int n = snprintf(buf, len, "%.*s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", (int)(plus - v->scheme),
-                     v->scheme, v->group ? digit ? "-g" : "-" : "", v->group ? v->group : "",
-                     v->activations ? act_digit ? "-a" : "-" : "",
-                     v->activations ? v->activations : "", v->hadamard ? "-h" : "",
-                     !v->hadamard       ? ""
-                     : v->hadamard == 3 ? "0"
-                                        : HADAMARD[v->hadamard],
-                     v->scales ? "-" : "", v->scales ? SCALES[v->scales] : "",
-                     v->affine ? "-affine" : "", v->affine_activations ? "-actaffine" : "", plus,
-                     v->head ? "+head:" : "", v->head ? v->head : "", v->embedding ? "+embed:" : "",
-                     v->embedding ? v->embedding : "");
 
-    if (n >= 0 && (size_t)n < len)
-        return ST_OK;
-    return error_set(err, ST_INVALID, "--scheme: too many words");
+    fprintf(f, "%.*s", (int)(plus - v->scheme), v->scheme);
+    put_group(f, 'g', v->group);
+    put_group(f, 'a', v->activations);
+    if (v->hadamard)
+        fprintf(f, "-h%s", v->hadamard == NO_HADAMARD ? "0" : HADAMARD[v->hadamard]);
+    if (v->scales)
+        fprintf(f, "-%s", SCALES[v->scales]);
+    fputs(v->affine ? "-affine" : "", f);
+    fputs(v->affine_activations ? "-actaffine" : "", f);
+    fputs(plus, f);
+    if (v->head)
+        fprintf(f, "+head:%s", v->head);
+    if (v->embedding)
+        fprintf(f, "+embed:%s", v->embedding);
+}
+
+static int join_scheme(const struct values *v, char *buf, size_t len, struct error *err)
+{
+    FILE *f = fmemopen(buf, len, "w");
+
+    if (!f)
+        return error_set(err, ST_NOMEM, "out of memory");
+    put_scheme(f, v);
+    bool fits = ftell(f) < (long)len;
+    return fclose(f) == 0 && fits ? ST_OK : error_set(err, ST_INVALID, "--scheme: too many words");
 }
 
 /* The text is read after minutes of work: a name that was mistyped is found before. */
