@@ -11,6 +11,7 @@
 
 struct compensated {
     const struct observations *o;
+    bool tied;
     const struct kernels *kernels;
     struct pool *pool;
     /* The factor at hand: matrices that read the same follow each other. */
@@ -29,7 +30,7 @@ struct rows {
     _Atomic int status;
 };
 
-int compensated_open(const struct observations *o, unsigned threads,
+int compensated_open(const struct observations *o, bool tied, unsigned threads,
                      struct compensated **ret_compensated, struct error *err)
 {
     struct compensated *c = calloc(1, sizeof(*c));
@@ -38,6 +39,7 @@ int compensated_open(const struct observations *o, unsigned threads,
     if (r != ST_OK)
         return r;
     c->o = o;
+    c->tied = tied;
     c->kernels = kernels_get(err);
     r = c->kernels ? pool_open(threads, &c->pool) : ST_INVALID;
     if (r != ST_OK && c->kernels)
@@ -59,9 +61,17 @@ void compensated_free(struct compensated *c)
     free(c);
 }
 
+/* An embedding that is the head is multiplied as the head, and only copied as an embedding. */
+static const struct site *site_of(const struct compensated *c, const char *name)
+{
+    bool head = c->tied && strcmp(name, "token_embd.weight") == 0;
+
+    return observations_of(c->o, head ? "output.weight" : name);
+}
+
 bool compensated_has(const struct compensated *c, const struct tensor_role *t)
 {
-    const struct site *s = observations_of(c->o, t->name);
+    const struct site *s = site_of(c, t->name);
 
     return s && s->k == t->k;
 }
@@ -69,7 +79,7 @@ bool compensated_has(const struct compensated *c, const struct tensor_role *t)
 static int take_factor(struct compensated *c, const struct tensor_role *t,
                        const struct quant_spec *spec, struct error *err)
 {
-    const struct site *site = observations_of(c->o, t->name);
+    const struct site *site = site_of(c, t->name);
     const size_t kp = quant_padded(spec, t->k);
     float *h;
     int r;

@@ -13,7 +13,8 @@
 
 struct compensated;
 
-int compensated_open(const struct observations *o, unsigned threads,
+/* tied: the embedding is the head, and made for what the head reads. */
+int compensated_open(const struct observations *o, bool tied, unsigned threads,
                      struct compensated **ret_compensated, struct error *err);
 void compensated_free(struct compensated *c);
 

@@ -78,6 +78,8 @@ const struct site *observations_of(const struct observations *o, const char *ten
     unsigned layer;
     char name[32];
 
+    if (strcmp(tensor, "output.weight") == 0)
+        return observations_at(o, o->n_layer, SITE_HEAD);
     if (sscanf(tensor, "blk.%u.%31[^.]", &layer, name) != 2 || layer >= o->n_layer)
         return NULL;
     for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)

@@ -366,7 +366,7 @@ static int open_compensated(struct job *j)
     const struct model_quantize_opts *o = j->opts;
     int r = observations_check(o->observations, j->g, j->err);
 
-    return r == ST_OK ? compensated_open(o->observations, o->threads ? o->threads : 1,
+    return r == ST_OK ? compensated_open(o->observations, j->tied, o->threads ? o->threads : 1,
                                          &j->compensated, j->err)
                       : r;
 }
