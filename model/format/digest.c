@@ -56,6 +56,7 @@ void gguf_digest(const struct gguf *g, void (*fn)(void *arg, uint64_t done, uint
     for (size_t i = 0; i < g->tensor_index.n; i++) {
         const struct gguf_tensor *t = (const void *)g->tensor_index.names[i];
         add_tensor(&sha, t);
+        gguf_release(g, t);
         done += t->n_bytes;
         if (fn)
             fn(arg, done, total);

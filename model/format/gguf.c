@@ -282,6 +282,11 @@ void gguf_close(struct gguf *g)
 
 /* ---- facts ---- */
 
+void gguf_release(const struct gguf *gguf, const struct gguf_tensor *t)
+{
+    map_release(&gguf->map, t->data, t->n_bytes);
+}
+
 const char *gguf_path(const struct gguf *g)
 {
     return g->path;

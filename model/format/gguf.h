@@ -94,6 +94,9 @@ const char *gguf_path(const struct gguf *gguf);
 uint64_t gguf_file_bytes(const struct gguf *gguf);
 uint32_t gguf_alignment(const struct gguf *gguf);
 
+/* The tensor's data is not read again soon: a mapped file's pages of it may leave memory. */
+void gguf_release(const struct gguf *gguf, const struct gguf_tensor *t);
+
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t i);
 /* NULL: not there. */

@@ -51,6 +51,17 @@ void map_close(struct map *map)
     *map = (struct map){0};
 }
 
+void map_release(const struct map *map, const void *bytes, size_t n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)map->bytes,
+                    at = (uintptr_t)bytes;
+    const uintptr_t begin = (at + page - 1) / page * page, end = (at + n) / page * page;
+
+    if (map->n_bytes && at >= first && at - first < map->n_bytes &&
+        n <= map->n_bytes - (at - first) && begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED); /* refused: they stay */
+}
+
 bool map_is_folder(const char *path)
 {
     struct stat st;

@@ -22,6 +22,9 @@ struct map {
 /* wanted ("a GGUF file") ends the sentence where path is a folder, a pipe or a device. */
 int map_open(const char *path, const char *wanted, struct map *ret_map, struct error *err);
 void map_close(struct map *map); /* {0} is fine */
+/* bytes[n] are not read again soon: their pages need not stay in memory. Elsewhere than in the map:
+ * nothing happens. */
+void map_release(const struct map *map, const void *bytes, size_t n);
 
 bool map_is_folder(const char *path);
 bool map_exists(const char *path);

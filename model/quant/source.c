@@ -321,6 +321,8 @@ void source_free(struct source *s)
 {
     if (!s)
         return;
+    if (s->values)
+        gguf_release(s->g, s->values);
     free(s->turned);
     free(s->row);
     free(s);
