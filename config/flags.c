@@ -380,6 +380,11 @@ static void print_flag(FILE *out, const struct flag *flag, size_t indent)
     print_wrapped(out, help, indent, indent);
 }
 
+static bool is_listed(const struct flag *flag)
+{
+    return flag->type != FLAG_RESERVED && flag->help;
+}
+
 void flags_help(const struct flag_table *table, FILE *out)
 {
     char usage[256];
@@ -390,10 +395,10 @@ void flags_help(const struct flag_table *table, FILE *out)
     print_wrapped(out, usage, 7, 7);
     print_wrapped(out, table->about, 0, 0);
     for (size_t i = 0; i < table->n_flags; i++)
-        if (table->flags[i].type != FLAG_RESERVED && left_width(&table->flags[i]) + 2 > indent)
+        if (is_listed(&table->flags[i]) && left_width(&table->flags[i]) + 2 > indent)
             indent = left_width(&table->flags[i]) + 2;
     for (size_t i = 0; i < table->n_flags; i++)
-        if (table->flags[i].type != FLAG_RESERVED)
+        if (is_listed(&table->flags[i]))
             print_flag(out, &table->flags[i], indent);
     if (table->tail)
         print_wrapped(out, table->tail, 0, 0);

@@ -43,7 +43,7 @@ struct flag {
     bool required;        /* flags_parse() insists on it */
     const char *const *choices; /* of CHOICE; ends with NULL */
     const char *arg;            /* what the help calls the value: "FILE", "N" */
-    const char *help;           /* half a sentence */
+    const char *help;           /* half a sentence; NULL: the table's tail tells of it */
 };
 
 struct flag_table {

@@ -14,7 +14,9 @@
 #define LIMIT_SHARDS 4096u                 /* files of one model */
 #define LIMIT_MODEL_JSON_BYTES 67108864u   /* of tokenizer.json and its like; parsed: 20 times it */
 #define LIMIT_MODEL_JSON_CONTAINERS 4194304u /* objects and arrays: some 100 bytes each */
-#define LIMIT_VOCAB 1048576u                 /* tokens */
+#define LIMIT_PLAN_BYTES 1048576u            /* of mixed precision: a module takes some 30 */
+#define LIMIT_PLAN_MODULES 16384u
+#define LIMIT_VOCAB 1048576u /* tokens */
 #define LIMIT_LAYERS 1024u
 #define LIMIT_WIDTH 262144u    /* any of d_model, d_ff, rows of a head */
 #define LIMIT_CONTEXT 1048576u /* positions */

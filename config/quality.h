@@ -22,7 +22,7 @@ struct quality {
     double same_top, rms_dp;
     uint64_t tokens, chunks; /* scored, and the chunks they are of */
     uint32_t ctx;
-    char precision[8], kv[8], scheme[64]; /* what ran: "int8", "int8", "int8-h64-g64" */
+    char precision[8], kv[8], scheme[96]; /* what ran: "int8", "int8", "int8-h64-g64" */
     char version[32];                     /* of the octet that measured */
     char text_sha256[SHA256_HEX];         /* the text's bytes */
     char source_sha256[SHA256_HEX]; /* the file of the reference; of a directory, its digest */
