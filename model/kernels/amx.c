@@ -1,8 +1,8 @@
 /* amx.c - AMX: tiles of 16 rows by 64 bytes; tdpbsud multiplies s8 activations with u8 weights,
  * packed as vpdpbusd wants them. For many rows; few, and all else, are avx512vnni's.
  *
- * Not chosen by itself: it has not run on such a CPU yet (ARCHITECTURE.md, "Numbers"). amxplain.c
- * compiles this file once more over tiles in plain C, so that its loops are tested everywhere. */
+ * amxplain.c compiles this file once more over tiles in plain C, so that its loops are tested where
+ * there are no tiles. */
 #include <string.h>
 
 #include "model/kernels/sets.h"

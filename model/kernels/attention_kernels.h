@@ -102,7 +102,8 @@ static void attn_i8(const struct kv_block_i8 *b, struct attn_query *q, size_t n,
 /* The table of the including set: its integer product beside what is shared. */
 #define KERNELS_SHARED                                                                             \
     .rms_norm = rms_norm, .hadamard = hadamard, .quantize = quantize,                              \
-    .quantize_affine = quantize_affine, .silu_mul = silu_mul, .add = add, .rope = rope,            \
+    .quantize_affine = quantize_affine, .quantize_static = quantize_static,                        \
+    .rounding_errors = rounding_errors, .silu_mul = silu_mul, .add = add, .rope = rope,            \
     .attn_i8 = attn_i8, .attn_f = attn_f, .gemm_f32 = gemm_f32, .attn_merge = attn_merge,          \
     .argmax = argmax, .exp_sum = exp_sum
 

@@ -236,6 +236,53 @@ static void quantize_affine(float *x, size_t n, size_t block, size_t group,
     }
 }
 
+/* Groups of whole vectors of 16. */
+static void quantize_static(float *x, size_t n, size_t block, size_t group,
+                            const struct quant_steps *by, const struct quant_rows *to)
+{
+    const v16 lowest = v16_set1(by->lowest), highest = v16_set1(127.0f), minus = v16_set1(-1.0f);
+
+    hadamard(x, n, block);
+    for (size_t g = 0; g * group < n; g++) {
+        v16 broken = v16_set1(0.0f);
+        i16 sum = i16_set1(0);
+        for (size_t i = g * group; i < (g + 1) * group; i += 16) {
+            v16 a = v16_load(x + i), zero = v16_load(by->zero + i);
+            broken = v16_fma(a, v16_set1(0.0f), broken);
+            a = v16_max(v16_mul(a, v16_load(by->inv + i)), v16_add(lowest, zero));
+            a = v16_min(a, v16_add(highest, zero));
+            i16 q = i16_add(v16_rint(a), v16_rint(v16_mul(zero, minus)));
+            sum = i16_add(sum, q);
+            i16_store8(to->q + i, q);
+        }
+        to->comp[g] = group_comp(sum);
+        /* A NaN or an infinity stays in the scale. */
+        to->scale[g] = by->scale + v16_sum(broken);
+    }
+}
+
+/* Lanes are grids. */
+static void rounding_errors(const float *x, const float *energy, size_t n,
+                            const struct kernel_grids *grids, float errors[16])
+{
+    const v16 magic = v16_set1(12582912.0f); /* x + magic - magic is rint(x) for |x| < 2^22 */
+    const v16 scale = v16_load(grids->scale), low = v16_load(grids->low),
+              high = v16_load(grids->high);
+    v16 per, sum = v16_set1(0.0f);
+    float inverse[16];
+
+    for (size_t i = 0; i < 16; i++)
+        inverse[i] = grids->scale[i] != 0.0f ? 1.0f / grids->scale[i] : 0.0f;
+    per = v16_load(inverse);
+    for (size_t i = 0; i < n; i++) {
+        const v16 value = v16_set1(x[i]);
+        const v16 q = v16_max(v16_min(v16_mul(value, per), high), low);
+        const v16 e = v16_sub(value, v16_mul(v16_sub(v16_add(q, magic), magic), scale));
+        sum = v16_fma(energy ? v16_mul(e, v16_set1(energy[i])) : e, e, sum);
+    }
+    v16_store(errors, sum);
+}
+
 static void silu_mul(const float *gate, const float *up, float *y, size_t n)
 {
     const v16 one = v16_set1(1.0f), minus = v16_set1(-1.0f);

@@ -2,7 +2,8 @@
  *
  * A tile of rows x columns stays in registers over all of k: a step loads a line or two of the
  * panel and multiplies them with one activation a row. The sum of an output is one chain of fma in
- * ascending k, so a row's result depends neither on the tile it falls into nor on the set. */
+ * ascending k, so a row's result depends neither on the tile it falls into nor on the set. Weights
+ * that are f16 are widened on their way, which is exact. */
 #ifndef OCTET_MODEL_KERNELS_GEMM_F32_KERNELS_H
 #define OCTET_MODEL_KERNELS_GEMM_F32_KERNELS_H
 
@@ -60,7 +61,7 @@ KERNEL_INLINE void f32_tile(const struct f32_product *p, const size_t rows, cons
 
 /* One tile of a panel. Of the last one, when it is not full, n columns: through a buffer, so that
  * the tiles need no masks. */
-static void f32_panel(const struct f32_product *p, size_t rows, size_t n)
+KERNEL_INLINE void f32_panel(const struct f32_product *p, size_t rows, size_t n, const bool half)
 {
     float t[F32_ROWS][PANEL];
     struct f32_product to = *p;
@@ -72,9 +73,19 @@ static void f32_panel(const struct f32_product *p, size_t rows, size_t n)
         to.y.out = t[0];
         to.y.ld = PANEL;
     }
-    ROWS_TO_12(rows, f32_tile(&to, ROWS <= F32_ROWS ? ROWS : 0, 2, false))
+    ROWS_TO_12(rows, f32_tile(&to, ROWS <= F32_ROWS ? ROWS : 0, 2, half))
     for (size_t i = 0; i < rows && n < PANEL; i++)
         memcpy(p->y.out + i * p->y.ld, t[i], n * sizeof(float));
+}
+
+static void f32_panel_f32(const struct f32_product *p, size_t rows, size_t n)
+{
+    f32_panel(p, rows, n, false);
+}
+
+static void f32_panel_f16(const struct f32_product *p, size_t rows, size_t n)
+{
+    f32_panel(p, rows, n, true);
 }
 
 static void gemm_f32(const struct packed_f32 *w, const float *x, size_t rows, size_t p0, size_t p1,
@@ -87,13 +98,16 @@ static void gemm_f32(const struct packed_f32 *w, const float *x, size_t rows, si
         for (size_t t = 0; t < tiles; t++) {
             size_t r = rows * t / tiles, n = w->n - p * PANEL;
             const struct f32_product tile = {
-                .w = w->w + p * w->k * PANEL,
+                .w = (const char *)w->w + p * w->k * PANEL * (w->half ? 2 : 4),
                 .x = x + r * w->k,
                 .ldw = PANEL,
                 .ldx = w->k,
                 .k = w->k,
                 .y = {.out = out->out + r * out->ld + p * PANEL, .ld = out->ld, .add = out->add}};
-            f32_panel(&tile, rows * (t + 1) / tiles - r, n < PANEL ? n : PANEL);
+            if (w->half)
+                f32_panel_f16(&tile, rows * (t + 1) / tiles - r, n < PANEL ? n : PANEL);
+            else
+                f32_panel_f32(&tile, rows * (t + 1) / tiles - r, n < PANEL ? n : PANEL);
         }
 }
 

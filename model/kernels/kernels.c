@@ -29,12 +29,12 @@ static void fill(void)
         usable[n_usable++] = &kernels_avxvnni512vl;
         usable[n_usable++] = kernels_amxplain();
     }
-    if (cpu.amx)
-        usable[n_usable++] = kernels_amx();
     if (cpu.avxvnni)
         usable[n_usable++] = &kernels_avxvnni;
     if (cpu.avx512vnni)
         usable[n_usable++] = &kernels_avx512vnni;
+    if (cpu.amx)
+        usable[n_usable++] = kernels_amx();
 #elif defined(__aarch64__)
     if (cpu.neon_dot)
         usable[n_usable++] = &kernels_neondot;

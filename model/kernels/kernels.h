@@ -73,8 +73,9 @@ static inline size_t packed_group_bytes(size_t group, bool nibbles, bool wide)
 /* Weights of one linear layer as floats: panels of [k][PANEL], zeros beyond n in the last one.
  * 64-byte aligned. */
 struct packed_f32 {
-    const float *w;
-    size_t n, k; /* outputs, inputs */
+    const void *w; /* f16 if half, else f32 */
+    size_t n, k;   /* outputs, inputs */
+    bool half;
 };
 
 /* Activations quantized per row and group: x' = scale * (q + zero). */
@@ -84,6 +85,13 @@ struct quant_rows {
     int32_t *comp; /* [rows][k / group]: -128 * sum of the group's q */
     int32_t *zero; /* [rows][k / group], or NULL: zeros. Read by wide products only */
     size_t k, group;
+};
+
+/* Steps of n inputs, each its own: x' = (q + zero) / inv. */
+struct quant_steps {
+    const float *inv, *zero; /* [n]; zero: an integer of -127 .. 128 */
+    float lowest;            /* of q: -128 with zero points, -127 without */
+    float scale;             /* of every group: where inv differ, weights hold the rest */
 };
 
 /* What the caller reads after a product: n runs of so many bytes, which the product may fetch into the
@@ -128,6 +136,11 @@ struct attn_query {
     float *o;         /* [dv] running weighted values, 64-byte aligned */
 };
 
+/* Sixteen ways to round: x' = scale * q, low <= q <= high. */
+struct kernel_grids {
+    float scale[16], low[16], high[16];
+};
+
 struct kernels {
     const char *name;
     struct packing pack;
@@ -156,6 +169,14 @@ struct kernels {
      * x' = scale * (q + zero), zero in [-127, 128]. */
     void (*quantize_affine)(float *x, size_t n, size_t block, size_t group,
                             const struct quant_rows *to);
+    /* The same by steps that are known before: q = rint(x * inv) - zero, held to its ends; each group
+     * gets the one scale. to->zero is not written. */
+    void (*quantize_static)(float *x, size_t n, size_t block, size_t group,
+                            const struct quant_steps *by, const struct quant_rows *to);
+    /* Of each of 16 grids: sum over i of energy[i] (x[i] - x'[i])^2 (energy NULL: 1), x'[i] being x[i]
+     * held to the grid's ends and rounded to it, ties to even. A scale of 0: all x' are 0. */
+    void (*rounding_errors)(const float *x, const float *energy, size_t n,
+                            const struct kernel_grids *grids, float errors[16]);
     /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU). y may be gate. */
     void (*silu_mul)(const float *gate, const float *up, float *y, size_t n);
     /* y += x */

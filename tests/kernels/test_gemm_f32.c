@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kernels/guard.h"
+#include "model/kernels/half.h"
 #include "model/kernels/kernels.h"
 #include "unit/suite.h"
 
@@ -39,7 +40,7 @@ static void problem_free(struct problem *p)
 
 static float weight(const struct problem *p, size_t n, size_t k)
 {
-    return p->packed.w[(n / PANEL * p->packed.k + k) * PANEL + n % PANEL];
+    return ((const float *)p->packed.w)[(n / PANEL * p->packed.k + k) * PANEL + n % PANEL];
 }
 
 /* k roundings of sums no larger than that of the magnitudes (Higham 2002, section 3.1), in the
@@ -168,9 +169,42 @@ START_TEST(zero_rows_write_nothing)
 }
 END_TEST
 
+/* f16 weights give the very bits that their values as f32 give. */
+START_TEST(halves_are_widened)
+{
+    enum { N = 75, K = 61, ROWS = 29 };
+    struct problem p = problem_new(N, K, ROWS);
+    const size_t n = 96 * K;
+    struct guarded half = guarded_new(n * 2, 64), want = guarded_new(ROWS * N * 4, 4);
+    struct packed_f32 halves = {.w = half.p, .n = N, .k = K, .half = true};
+
+    for (size_t i = 0; i < n; i++) { /* subnormal ones too; beyond n NaN */
+        const size_t column = i / PANEL / K * PANEL + i % PANEL;
+        uint16_t h = (uint16_t)rnd();
+        h = column >= N ? 0x7e00 : (h & 0x7c00) == 0x7c00 ? h ^ 0x4000 : h;
+        float wide = half_to_float(h);
+        memcpy((uint16_t *)half.p + i, &h, sizeof(h));
+        memcpy((float *)p.w.p + i, &wide, sizeof(wide));
+    }
+    kernels_at(0)->gemm_f32(&p.packed, p.x.p, ROWS, 0, 3,
+                            &(struct gemm_out){.out = want.p, .ld = N});
+    for (size_t i = 0; kernels_at(i); i++) {
+        struct gemm_out to = {.out = p.y.p, .ld = N};
+        kernels_at(i)->gemm_f32(&halves, p.x.p, ROWS, 0, 3, &to);
+        ck_assert_msg(memcmp(want.p, p.y.p, ROWS * N * 4) == 0, "%s differs", kernels_at(i)->name);
+        guarded_check(&p.y);
+        guarded_check(&half);
+    }
+    guarded_free(&half);
+    guarded_free(&want);
+    problem_free(&p);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {every_set_equals_generic, only_its_columns_are_written,
-                                  broken_numbers_stay_visible, zero_rows_write_nothing, NULL};
+    const TTest *const tests[] = {every_set_equals_generic,    only_its_columns_are_written,
+                                  broken_numbers_stay_visible, zero_rows_write_nothing,
+                                  halves_are_widened,          NULL};
     return suite_run("gemm_f32", tests, 300);
 }
