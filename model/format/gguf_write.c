@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/limits.h"
+#include "model/format/dequant.h"
 #include "model/format/gguf_priv.h"
 
 /* Names tried for the temporary file before giving up: leftovers of crashed runs are in the way. */
@@ -275,6 +276,19 @@ int gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes, str
         return ST_OK;
     w->current_bytes = 0;
     return write_padding(w, w->tensor_bytes[w->current++], err);
+}
+
+int gguf_write_floats(struct gguf_writer *w, float *x, size_t n, bool half, struct error *err)
+{
+    uint16_t *to = (uint16_t *)(void *)x;
+
+    for (size_t i = 0; half && i < n; i++) {
+        float value;
+        memcpy(&value, &x[i], sizeof(value));
+        uint16_t h = f32_to_f16(value);
+        memcpy(&to[i], &h, sizeof(h));
+    }
+    return gguf_write_data(w, x, n * (half ? sizeof(*to) : sizeof(*x)), err);
 }
 
 /* Our own O_EXCL instead of mkstemp, so that the file gets the usual permissions. */

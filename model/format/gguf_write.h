@@ -51,6 +51,8 @@ int gguf_write_tensor(struct gguf_writer *w, const char *name, uint32_t type, co
 /* After the last declaration: the bytes of the tensors in order. A tensor may come in pieces, but
  * a piece never spans two. The padding between tensors is the writer's business. */
 int gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes, struct error *err);
+/* The same of n floats, as f32 or, x being changed, as f16. */
+int gguf_write_floats(struct gguf_writer *w, float *x, size_t n, bool half, struct error *err);
 
 /* Every declared byte must have come. Frees w, also when it fails (the temporary file is gone). */
 int gguf_write_commit(struct gguf_writer *w, struct error *err);

@@ -45,16 +45,20 @@ static int open_files(struct hf *hf)
 }
 
 /* The keys as the bytes of a GGUF file without tensors, which gguf.c checks as any other. */
-static int make_keys(struct hf *hf, uint8_t **ret_bytes, size_t *ret_n)
+static int make_keys(struct hf *hf, struct hf_parts *parts, size_t *ret_n)
 {
     int r = gguf_write_open_keys(&hf->keys);
 
     if (r == ST_OK)
         r = hf_write_config(hf);
+    if (r == ST_OK && !hf->vocab_only)
+        r = hf_open_shards(hf, parts);
+    if (r == ST_OK && hf->quantized.on)
+        r = hf_write_quantized(hf, parts);
     if (r == ST_OK)
         r = hf_write_tokenizer(hf);
     if (r == ST_OK)
-        r = gguf_write_commit_keys(hf->keys, ret_bytes, ret_n);
+        r = gguf_write_commit_keys(hf->keys, &parts->keys, ret_n);
     else
         gguf_write_abort(hf->keys);
     hf->keys = NULL;
@@ -66,7 +70,7 @@ static int open_parts(struct hf *hf, const struct gguf_opts *opts, struct gguf *
     struct hf_parts *parts = calloc(1, sizeof(*parts));
     struct gguf *g = NULL;
     size_t n_keys = 0;
-    int r = parts ? make_keys(hf, &parts->keys, &n_keys) : ST_NOMEM;
+    int r = parts ? make_keys(hf, parts, &n_keys) : ST_NOMEM;
 
     if (r == ST_OK)
         r = gguf_open_memory(hf->dir, parts->keys, n_keys, opts, &g, hf->err);
@@ -74,8 +78,7 @@ static int open_parts(struct hf *hf, const struct gguf_opts *opts, struct gguf *
         goto out;
     g->parts = parts;
     parts = NULL;
-    if (!hf->vocab_only &&
-        ((r = hf_open_shards(hf, g->parts)) || (r = hf_read_tensors(hf, g, g->parts))))
+    if (!hf->vocab_only && (r = hf_read_tensors(hf, g, g->parts)))
         goto out;
     *ret_gguf = g;
     g = NULL;

@@ -89,13 +89,6 @@ static int check_built(const struct hf *hf)
     const char *act = "silu";
     int r;
 
-    if (json_file_at(&hf->config, "quantization_config")) {
-        const json_t *method = json_file_at(&hf->config, "quantization_config.quant_method");
-        return error_set(hf->err, ST_UNSUPPORTED,
-                         "%s: quantization_config says that the weights are quantized already "
-                         "(quant_method '%s'), which is not read; weights in F32, F16 or BF16 are",
-                         hf->config.path, json_shown(method).text);
-    }
     if ((r = json_file_str(&hf->config, "hidden_act", &act, hf->err)) && r != ST_NOTFOUND)
         return r;
     if (strcmp(act, "silu") != 0)
@@ -287,6 +280,7 @@ int hf_write_config(struct hf *hf)
                       hf->config.path, hf->n_vocab, LIMIT_VOCAB);
     if (r != ST_OK || hf->vocab_only)
         return r;
-    r = check_built(hf);
-    return r ? r : write_shape(hf);
+    if ((r = check_built(hf)) || (r = hf_read_quantized(hf)))
+        return r;
+    return write_shape(hf);
 }

@@ -1,6 +1,6 @@
 /* fuzz_hf.c - any bytes as the JSON of a Hugging Face directory: config.json, tokenizer.json and
  * tokenizer_config.json, a NUL after each. Opened for its vocabulary and as a model, whose weights
- * are one small tensor. */
+ * are a small embedding and, where it is not the head, a head in integers. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,14 +44,18 @@ static void write_file(const char *name, const void *bytes, size_t n)
 
 static void begin(void)
 {
-    static const char header[] = "{\"model.embed_tokens.weight\":{\"dtype\":\"F16\",\"shape\":[1,1]"
-                                 ",\"data_offsets\":[0,2]}}";
-    uint8_t file[8 + sizeof(header) - 1 + 2] = {sizeof(header) - 1};
+    static const char header[] =
+        "{\"model.embed_tokens.weight\":{\"dtype\":\"F16\",\"shape\":[1,1],\"data_offsets\":[0,2]},"
+        "\"lm_head.weight\":{\"dtype\":\"I8\",\"shape\":[2,1],\"data_offsets\":[2,4]},"
+        "\"lm_head.weight_scale\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}";
+    const uint64_t len = sizeof(header) - 1;
+    uint8_t file[8 + sizeof(header) - 1 + 8] = {0};
 
     if (!mkdtemp(dir))
         abort();
     atexit(leave);
-    memcpy(file + 8, header, sizeof(header) - 1);
+    memcpy(file, &len, sizeof(len));
+    memcpy(file + 8, header, len);
     write_file("model.safetensors", file, sizeof(file));
 }
 

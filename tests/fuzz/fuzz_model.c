@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (int fp32 = 0; fp32 < 2; fp32++) {
         struct weights w;
-        if (weights_load(g, fp32 ? MODEL_FP32 : MODEL_INT8, &quiet, &w, &err) != ST_OK)
+        if (weights_load(g, fp32 ? MODEL_FP32 : MODEL_INT8, NULL, &quiet, &w, &err) != ST_OK)
             continue;
         run(&w);
         weights_done(&w);

@@ -31,12 +31,18 @@ TOKENIZER_CONFIG = {
     "bos_token": "<e>", "eos_token": {"content": "<|x|>"}, "add_bos_token": True,
     "chat_template": [{"name": "default", "template": "{{ x }}"}],
 }  # fmt: skip
+COMPRESSED = {
+    "quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"group_0": {
+        "weights": {"num_bits": 8, "type": "int", "symmetric": False, "strategy": "group", "group_size": 128},
+        "input_activations": {"num_bits": 8, "dynamic": True, "strategy": "token", "symmetric": True}}},
+}  # fmt: skip
 
 SEEDS = [
     (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
     ({**CONFIG, "architectures": ["Qwen2ForCausalLM"], "head_dim": 16}, {**TOKENIZER, "pre_tokenizer": DIGITS}, {}),
     ({**CONFIG, "rope_scaling": {"type": "linear", "factor": 2}}, {**TOKENIZER, "post_processor": None}, {}),
     ({**CONFIG, "rope_parameters": LLAMA3}, {**TOKENIZER, "pre_tokenizer": {**DIGITS, "pretokenizers": [SPLIT, BYTES]}}, {}),
+    ({**CONFIG, "tie_word_embeddings": False, "quantization_config": COMPRESSED}, TOKENIZER, {}),
     ({**CONFIG, "quantization_config": {"quant_method": "compressed-tensors"}}, TOKENIZER, {"chat_template": "x"}),
     ({}, {}, {}),
 ]

@@ -67,8 +67,8 @@ START_TEST(bad_config)
         {"\"silu\"", "3", ST_FORMAT, "hidden_act must be a string"},
         {"\"silu\"", "\"silu\",\"use_sliding_window\":true", ST_UNSUPPORTED, "use_sliding_window"},
         {"\"silu\"", "\"silu\",\"mlp_bias\":true", ST_UNSUPPORTED, "mlp_bias is true"},
-        {"\"silu\"", "\"silu\",\"quantization_config\":{\"quant_method\":\"compressed-tensors\"}",
-         ST_UNSUPPORTED, "quantized already (quant_method 'compressed-tensors')"},
+        {"\"silu\"", "\"silu\",\"quantization_config\":{\"quant_method\":\"awq\"}", ST_UNSUPPORTED,
+         "quant_method is awq, which is not read; compressed-tensors is"},
     };
     REFUSE_ALL("config.json", hf_config, list);
 }

@@ -3,14 +3,11 @@
 #include "hf_build.h"
 #include "unit/nomem.h"
 
-START_TEST(opening)
+/* Opens what is at hf_path until all allocations succeed; returns how many there were. */
+static int open_starved(void)
 {
     int n_failed = 0, r;
 
-    hf_make();
-    hf_change("config.json", hf_config, "\"rope_scaling\":null",
-              "\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
-              "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":16}");
     do {
         struct gguf *g = NULL;
         struct error err = {""};
@@ -25,9 +22,40 @@ START_TEST(opening)
         gguf_close(g);
         n_failed += ran_out;
     } while (r);
-    ck_assert_int_ge(n_failed, 25);
+    return n_failed;
+}
+
+START_TEST(opening)
+{
+    hf_make();
+    hf_change("config.json", hf_config, "\"rope_scaling\":null",
+              "\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
+              "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":16}");
+    ck_assert_int_ge(open_starved(), 25);
     hf_remove();
 }
 END_TEST
 
-RUN_SUITE("hf_nomem", opening)
+/* Rows of 8 are padded, those of q are turned, scales become f32. */
+START_TEST(opening_integers)
+{
+    static const char quantization[] =
+        "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"int-"
+        "quantized\","
+        "\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":8,\"strategy\":\"channel\"},"
+        "\"input_activations\":{\"num_bits\":8,\"dynamic\":true,\"strategy\":\"token\"}}}},"
+        "\"rope_scaling\":null";
+    struct hf_tensor list[HF_TENSORS + 1];
+
+    hf_make();
+    hf_change("config.json", hf_config, "\"rope_scaling\":null", quantization);
+    memcpy(list, hf_tensors, sizeof(hf_tensors));
+    list[3].dtype = "I8";
+    list[HF_TENSORS] = (struct hf_tensor){HF_LAYER "self_attn.q_proj.weight_scale", "BF16", 8, 1};
+    hf_weights("model.safetensors", list, HF_TENSORS + 1);
+    ck_assert_int_ge(open_starved(), 25);
+    hf_remove();
+}
+END_TEST
+
+RUN_SUITE("hf_nomem", opening, opening_integers)
