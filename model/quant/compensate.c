@@ -18,6 +18,7 @@ struct compensate {
     const struct kernels *kernels;
     size_t k;
     float *r; /* R as panels of columns, [k][PANEL] each; zeros beyond k */
+    float *d; /* [k]: D */
 };
 
 /* The diagonal block of a: lower triangular factor in place. */
@@ -102,6 +103,8 @@ static void reverse(float *h, size_t k)
 /* R_ij = L_ij / L_jj of the factor that reverse() has turned around. */
 static void pack_factor(struct compensate *c, const float *h)
 {
+    for (size_t j = 0; j < c->k; j++)
+        c->d[j] = h[j * c->k + j] * h[j * c->k + j];
     for (size_t i = 0; i < c->k; i++)
         for (size_t j = i; j < c->k; j++)
             c->r[(j / PANEL * c->k + i) * PANEL + j % PANEL] =
@@ -133,7 +136,8 @@ int compensate_open(const struct kernels *kernels, float *h, size_t k, double da
         goto out;
     *c = (struct compensate){.kernels = kernels, .k = k};
     c->r = calloc(packed_panels(k) * k * PANEL, sizeof(*c->r));
-    if (!c->r)
+    c->d = malloc(k * sizeof(*c->d));
+    if (!c->r || !c->d)
         goto out;
     r = ST_INTERNAL;
     if (!add_damping(h, k, damp))
@@ -159,6 +163,7 @@ void compensate_free(struct compensate *c)
     if (!c)
         return;
     free(c->r);
+    free(c->d);
     free(c);
 }
 
@@ -183,21 +188,21 @@ static void move_error(const struct compensate *c, size_t j0, size_t j, size_t n
 
 /* For the n weights from column j0 on as GPTQ has them when it comes there: what they would become if
  * none of them were rounded. ahead[n]: scratch. */
-static int fit_grid(const struct compensate *c, const struct quant_spec *spec, const float *w,
-                    size_t j0, const float *moved, float *ahead, struct grid *ret_grid)
+static int fit_grid(const struct compensate *c, const struct quant_spec *spec, bool clip,
+                    const float *w, size_t j0, const float *moved, float *ahead,
+                    struct grid *ret_grid)
 {
     const size_t n = spec->group;
-    float min = 0.0f, max = 0.0f;
 
     memcpy(ahead, moved, n * sizeof(*ahead));
     for (size_t j = 0; j < n; j++) {
-        float v = w[j] + ahead[j];
+        const float added = ahead[j];
         if (j0 > 0)
-            move_error(c, j0, j, n, -ahead[j], ahead);
-        min = v < min ? v : min;
-        max = v > max ? v : max;
+            move_error(c, j0, j, n, -added, ahead);
+        ahead[j] = w[j] + added;
     }
-    return grid_of(spec, min, max, ret_grid);
+    return grid_fit(c->kernels, spec, clip ? GRID_SEARCH : GRID_RANGE, ahead, c->d + j0, n,
+                    ret_grid);
 }
 
 /* Columns [j0, j0 + n) of one row. moved[n]: what the columns before them add. e[n]: out, w - w'. */
@@ -225,8 +230,8 @@ static void move_errors(const struct compensate *c, const float *e, size_t n_row
     }
 }
 
-int compensate_rows(const struct compensate *c, const struct quant_spec *spec, const float *w,
-                    size_t n_rows, const struct quant_row *all, float *scratch)
+int compensate_rows(const struct compensate *c, const struct quant_spec *spec, bool clip,
+                    const float *w, size_t n_rows, const struct quant_row *all, float *scratch)
 {
     const size_t k = c->k, group = spec->group, groups = k / group;
     const size_t step = group <= STEP ? group : PANEL;
@@ -239,7 +244,7 @@ int compensate_rows(const struct compensate *c, const struct quant_spec *spec, c
         for (size_t i = 0; i < n_rows; i++) {
             const size_t at = i * k + j, g = i * groups + j / group;
             if (j % group == 0) {
-                if (fit_grid(c, spec, w + at, j, moved + at, ahead, &grids[i]) != ST_OK)
+                if (fit_grid(c, spec, clip, w + at, j, moved + at, ahead, &grids[i]) != ST_OK)
                     return ST_FORMAT;
                 all->scales[g] = grids[i].scale;
                 all->zeros[g] = (int8_t)grids[i].zero;

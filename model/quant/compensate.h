@@ -15,6 +15,7 @@
 #ifndef OCTET_MODEL_QUANT_COMPENSATE_H
 #define OCTET_MODEL_QUANT_COMPENSATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,10 +33,10 @@ int compensate_open(const struct kernels *kernels, float *h, size_t k, double da
 void compensate_free(struct compensate *c);
 
 /* w[n_rows][k] → all->q[n_rows][k], all->scales and all->zeros [n_rows][k / group], as the spec has
- * them. A group's scale is that of its weights as they are when it is reached. group: whole panels,
- * divides k. n_rows <= COMPENSATE_ROWS. scratch: compensate_scratch(k) floats. */
+ * them. A group's scale is that of its weights as they are when it is reached, searched by grid_fit
+ * if `clip`, with D for the energies. group: whole panels, divides k. n_rows <= COMPENSATE_ROWS. scratch: compensate_scratch(k) floats. */
 size_t compensate_scratch(size_t k);
-int compensate_rows(const struct compensate *c, const struct quant_spec *spec, const float *w,
-                    size_t n_rows, const struct quant_row *all, float *scratch);
+int compensate_rows(const struct compensate *c, const struct quant_spec *spec, bool clip,
+                    const float *w, size_t n_rows, const struct quant_row *all, float *scratch);
 
 #endif

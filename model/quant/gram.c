@@ -1,6 +1,9 @@
 #include "model/quant/gram.h"
 
+#include <assert.h>
 #include <string.h>
+
+enum { TILE = 64 }; /* the largest block */
 
 /* Where panel p of H begins: the panels before it have k, k - PANEL, ... rows. */
 static size_t panel_at(size_t k, size_t p)
@@ -57,17 +60,25 @@ static void mirror(float *out, size_t k, size_t to)
         }
 }
 
-void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n_rows, size_t block,
-               size_t to, float *out)
+/* H_ij, j <= i. */
+static float entry(const float *h, size_t k, size_t i, size_t j)
+{
+    const size_t p = j / PANEL;
+
+    return h[panel_at(k, p) + (i - p * PANEL) * PANEL + j % PANEL];
+}
+
+void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n_rows,
+               const float *by, size_t block, size_t to, float *out)
 {
     const float scale = n_rows > 0.0 ? (float)(1.0 / n_rows) : 0.0f;
 
     memset(out, 0, to * to * sizeof(*out));
-    for (size_t p = 0; p < packed_panels(k); p++)
-        for (size_t i = p * PANEL; i < k; i++)
-            for (size_t j = p * PANEL; j <= i && j < (p + 1) * PANEL; j++)
-                out[i * to + j] = out[j * to + i] =
-                    h[panel_at(k, p) + (i - p * PANEL) * PANEL + j - p * PANEL] * scale;
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j <= i; j++) {
+            float v = entry(h, k, i, j) * scale;
+            out[i * to + j] = out[j * to + i] = by ? v / by[i] / by[j] : v;
+        }
     if (block < 2)
         return;
     /* T H T, T = T^t: rows, then columns as the rows of the transpose. */
@@ -77,4 +88,26 @@ void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n
     for (size_t i = 0; i < k; i++) /* symmetric to the last bit */
         for (size_t j = 0; j < i; j++)
             out[i * to + j] = out[j * to + i];
+}
+
+void gram_energy(const struct kernels *kernels, const float *h, size_t k, double n_rows,
+                 const float *by, size_t block, float *out)
+{
+    const float scale = n_rows > 0.0 ? (float)(1.0 / n_rows) : 0.0f;
+    const size_t step = block < 2 ? 1 : block;
+    float tile[TILE * TILE];
+
+    assert(step <= TILE && k % step == 0);
+    for (size_t at = 0; at < k; at += step) {
+        for (size_t i = 0; i < step; i++)
+            for (size_t j = 0; j <= i; j++) {
+                float v = entry(h, k, at + i, at + j) * scale;
+                tile[i * step + j] = tile[j * step + i] = by ? v / by[at + i] / by[at + j] : v;
+            }
+        turn_rows(kernels, step, block, step, tile);
+        mirror(tile, step, step);
+        turn_rows(kernels, step, block, step, tile);
+        for (size_t i = 0; i < step; i++) /* what is 0 may have become less by rounding */
+            out[at + i] = tile[i * step + i] > 0.0f ? tile[i * step + i] : 0.0f;
+    }
 }

@@ -25,9 +25,12 @@ void gram_put_row(float *rows, size_t k, size_t t, size_t r, const float *x);
 void gram_add(const struct kernels *kernels, float *h, const float *rows, size_t k, size_t t,
               size_t first, size_t step, float *turned);
 
-/* H / n_rows, whole, as seen by inputs that first pass a Hadamard transform of this block (0:
- * none): out[to][to], to >= k, zeros beyond k. */
-void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n_rows, size_t block,
-               size_t to, float *out);
+/* H / n_rows, whole, as seen by inputs that are first divided by `by` (NULL: not), then pass a
+ * Hadamard transform of this block (0: none): out[to][to], to >= k, zeros beyond k. */
+void gram_mean(const struct kernels *kernels, const float *h, size_t k, double n_rows,
+               const float *by, size_t block, size_t to, float *out);
+/* Its diagonal alone, the mean squares of those inputs: out[k]. block: at most 64, divides k. */
+void gram_energy(const struct kernels *kernels, const float *h, size_t k, double n_rows,
+                 const float *by, size_t block, float *out);
 
 #endif

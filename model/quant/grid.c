@@ -38,3 +38,114 @@ int grid_of(const struct quant_spec *spec, float min, float max, struct grid *re
     *ret_grid = g;
     return ST_OK;
 }
+
+enum { LANES = 16, COARSE = 20, COARSE_STEPS = 32, FINE = 48, FINE_STEPS = 480, FINE_UP = 32 };
+
+/* Ranges that are tried for these weights, some at a time, and the best so far. */
+struct search {
+    const struct kernels *kernels;
+    const struct quant_spec *spec;
+    const float *x, *energy;
+    size_t n;
+    struct grid tried[LANES];
+    size_t n_tried;
+    struct grid best;
+    float error; /* of the best; infinite: none yet */
+};
+
+static void judge(struct search *s)
+{
+    struct kernel_grids grids = {0};
+    float errors[LANES];
+
+    for (size_t i = 0; i < s->n_tried; i++) {
+        grids.scale[i] = s->tried[i].scale;
+        grids.low[i] = s->tried[i].low;
+        grids.high[i] = s->tried[i].high;
+    }
+    if (s->n_tried)
+        s->kernels->rounding_errors(s->x, s->energy, s->n, &grids, errors);
+    for (size_t i = 0; i < s->n_tried; i++)
+        if (errors[i] < s->error) {
+            s->error = errors[i];
+            s->best = s->tried[i];
+        }
+    s->n_tried = 0;
+}
+
+/* A scale beyond what is stored is no candidate. */
+static void try_range(struct search *s, float min, float max)
+{
+    if (grid_of(s->spec, min, max, &s->tried[s->n_tried]) == ST_OK)
+        s->n_tried++;
+    if (s->n_tried == LANES)
+        judge(s);
+}
+
+static void search_fine(struct search *s, float min, float max)
+{
+    for (int i = -FINE_UP; i < FINE - FINE_UP; i++) {
+        const float part = 1.0f - (float)i / (float)FINE_STEPS;
+        try_range(s, min * part, max * part);
+    }
+}
+
+static float coarse(int i)
+{
+    return 1.0f - (float)i / (float)COARSE_STEPS;
+}
+
+static void search_symmetric(struct search *s, float top)
+{
+    for (int i = 0; i < COARSE; i++) {
+        const float end = 8.0f / 7.0f * top * coarse(i);
+        try_range(s, 0.0f, end);
+        try_range(s, -end, 0.0f);
+    }
+}
+
+static void search_affine(struct search *s, float min, float max)
+{
+    float low = min, error = s->error;
+
+    for (int i = 0; i < COARSE; i++) {
+        try_range(s, min * coarse(i), max);
+        judge(s);
+        if (s->error < error) {
+            error = s->error;
+            low = min * coarse(i);
+        }
+    }
+    for (int i = 1; i < COARSE; i++)
+        try_range(s, low, max * coarse(i));
+}
+
+int grid_fit(const struct kernels *kernels, const struct quant_spec *spec, enum grid_how how,
+             const float *x, const float *energy, size_t n, struct grid *ret_grid)
+{
+    struct search s = {.kernels = kernels, .spec = spec, .x = x, .energy = energy, .n = n};
+    float min = 0.0f, max = 0.0f;
+
+    for (size_t i = 0; i < n; i++) {
+        min = x[i] < min ? x[i] : min;
+        max = x[i] > max ? x[i] : max;
+    }
+    int r = grid_of(spec, min, max, &s.tried[0]);
+    if (r != ST_OK)
+        return r;
+    s.best = s.tried[0];
+    s.error = INFINITY;
+    if (how == GRID_SEARCH) {
+        s.n_tried = 1;
+        judge(&s);
+        if (spec->bits == 8)
+            search_fine(&s, min, max);
+        else if (spec->zero)
+            search_affine(&s, min, max);
+        else
+            search_symmetric(&s, max > -min ? max : -min);
+        judge(&s);
+    }
+    *ret_grid = s.best;
+    return ST_OK;
+}

@@ -7,6 +7,7 @@
 #ifndef OCTET_MODEL_QUANT_GRID_H
 #define OCTET_MODEL_QUANT_GRID_H
 
+#include "model/kernels/kernels.h"
 #include "model/quant/spec.h"
 
 /* x' = scale * (q - zero); the scale may be negative. */
@@ -16,6 +17,16 @@ struct grid {
 
 /* For weights from min (<= 0) to max (>= 0). */
 int grid_of(const struct quant_spec *spec, float min, float max, struct grid *ret_grid);
+
+/* For the n weights x. GRID_RANGE: their whole range. GRID_SEARCH: of some, the one with the least sum of
+ * energy_j (x_j - x'_j)^2, energy_j being the mean square of the input that weight j meets (NULL: 1).
+ * 8 bits: the range times 1 - i / 480, i from -32 to 15: the ends hardly move, but every choice
+ * rounds the weights anew, and the luckiest of 48 is a seventh better in groups of 64. 4 bits: its ends times
+ * 1 - i / 32, i below 20; symmetric: as the end of either side, from 8/7 of it down (there the
+ * largest weight becomes 7, not -8); affine: of min, then of max. */
+enum grid_how { GRID_RANGE, GRID_SEARCH };
+int grid_fit(const struct kernels *kernels, const struct quant_spec *spec, enum grid_how how,
+             const float *x, const float *energy, size_t n, struct grid *ret_grid);
 
 /* q - zero of x: to nearest, ties to even. A group whose scale is too small for f16 is zeros, off by
  * max|x| at most. */

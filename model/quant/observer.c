@@ -1,25 +1,64 @@
 #include "model/quant/observer.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* GIVE_UP: a search ends where the error is so many times the best. */
-enum { HALF = HISTOGRAM_BINS / 2, ENTROPY_LEVELS = 128, GIVE_UP = 3 };
+/* GIVE_UP: a search ends where the error is so many times the best. CUT_MOST: no more than one in so
+ * many is cut off by entropy, which counts what is cut as if it were at the end: of numbers that are
+ * all far from 0 it would cut nearly all. */
+enum {
+    HALF = HISTOGRAM_BINS / 2,
+    ENTROPY_LEVELS = 128,
+    GIVE_UP = 3,
+    CUT_MOST = 100,
+    LANES = 16,
+    CHUNK = 256
+};
+
+/* Of n numbers, LANES side by side so that compilers make vectors of them. */
+static bool extremes_of_row(const float *x, size_t n, struct range *r)
+{
+    float low[LANES], high[LANES], broken[LANES] = {0};
+    size_t i = 0;
+
+    for (size_t j = 0; j < LANES; j++) {
+        low[j] = r->min;
+        high[j] = r->max;
+    }
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) {
+            float v = x[i + j];
+            low[j] = v < low[j] ? v : low[j];
+            high[j] = v > high[j] ? v : high[j];
+            broken[j] += v * 0.0f; /* NaN for NaN and infinity */
+        }
+    for (size_t j = 0; j < LANES; j++) {
+        float v = i + j < n ? x[i + j] : r->min;
+        low[0] = fminf(low[0], fminf(low[j], v));
+        high[0] = fmaxf(high[0], fmaxf(high[j], v));
+        broken[0] += broken[j] + v * 0.0f;
+    }
+    r->min = low[0];
+    r->max = high[0];
+    return broken[0] == 0.0f;
+}
 
 /* The extremes of a batch alone. */
 static int extremes(const float *x, size_t n, size_t stride, struct range *ret_range)
 {
     struct range r = {.seen = n > 0};
+    bool finite = true;
 
     if (n > 0)
         r.min = r.max = x[0];
-    for (size_t i = 0; i < n; i++) {
-        float v = x[i * stride];
-        if (!isfinite(v))
-            return ST_FORMAT;
-        r.min = v < r.min ? v : r.min;
-        r.max = v > r.max ? v : r.max;
-    }
+    if (stride == 1)
+        finite = extremes_of_row(x, n, &r);
+    for (size_t i = 0; i < n && stride != 1; i++)
+        finite &= extremes_of_row(x + i * stride, 1, &r);
+    if (!finite)
+        return ST_FORMAT;
     *ret_range = r;
     return ST_OK;
 }
@@ -85,11 +124,28 @@ static void double_top(struct histogram *h)
     h->top *= 2.0;
 }
 
-static size_t bin_of(const struct histogram *h, float x)
+/* |x| <= top. by: 1 / width. */
+static int bin_of(float x, double by)
 {
-    double at = floor((double)x / bin_width(h)) + HALF;
+    int from_middle = (int)(fabs((double)x) * by);
 
-    return at < 0.0 ? 0 : at >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : (size_t)at;
+    from_middle = from_middle < HALF ? from_middle : HALF - 1;
+    return x < 0.0f ? HALF - 1 - from_middle : HALF + from_middle;
+}
+
+/* In chunks: where numbers belong is found many at a time. */
+static void count(struct histogram *h, const float *x, size_t n)
+{
+    const double by = 1.0 / bin_width(h);
+    int bins[CHUNK];
+
+    for (size_t i = 0; i < n; i += CHUNK) {
+        const size_t here = n - i < CHUNK ? n - i : CHUNK;
+        for (size_t j = 0; j < here; j++)
+            bins[j] = bin_of(x[i + j], by);
+        for (size_t j = 0; j < here; j++)
+            h->bins[bins[j]]++;
+    }
 }
 
 int histogram_add(struct histogram *h, const float *x, size_t n)
@@ -106,8 +162,8 @@ int histogram_add(struct histogram *h, const float *x, size_t n)
     }
     while (h->top > 0.0 && (double)most > h->top)
         double_top(h);
-    for (size_t i = 0; i < n && h->top > 0.0; i++)
-        h->bins[bin_of(h, x[i])]++;
+    if (h->top > 0.0)
+        count(h, x, n);
     h->n += n;
     widen(&h->range, &batch);
     return ST_OK;
@@ -227,7 +283,8 @@ struct range histogram_least_squares(const struct histogram *h, const struct lev
         return r;
     fold(h, &folded);
     const struct histogram *of = l->symmetric ? &folded : h;
-    size_t begin = bin_of(of, of->range.min), end = bin_of(of, of->range.max) + 1;
+    const double by = 1.0 / bin_width(h);
+    size_t begin = (size_t)bin_of(of->range.min, by), end = (size_t)bin_of(of->range.max, by) + 1;
     size_t best_begin = begin, best_end = end;
     double best = ends_error(of, l, begin, end), now = best;
     while (isfinite(now) && now <= GIVE_UP * best) { /* over small hills */
@@ -284,7 +341,7 @@ struct range histogram_entropy(const struct histogram *h)
     fold(h, &folded);
     if (h->top == 0.0)
         return folded.range;
-    for (size_t n = HALF; n >= ENTROPY_LEVELS; n--) {
+    for (size_t n = HALF; n >= ENTROPY_LEVELS && beyond * CUT_MOST <= (double)h->n; n--) {
         double d = divergence(folded.bins + HALF, n, beyond, (double)h->n);
         if (d < best) {
             best = d;
@@ -293,6 +350,63 @@ struct range histogram_entropy(const struct histogram *h)
         beyond += (double)folded.bins[HALF + n - 1];
     }
     return both_sides((double)at * bin_width(h), &folded);
+}
+
+static const char *const kinds[] = {"minmax", "moving", "percentile", "l2", "entropy"};
+
+int observer_parse(const char *text, struct observer_choice *ret_observer, struct error *err)
+{
+    const char *word = text ? text : kinds[OBSERVE_PERCENTILE], *colon = strchrnul(word, ':');
+    struct observer_choice o = {.share = 0.9999};
+    size_t kind = 0;
+
+    while (kind < sizeof(kinds) / sizeof(kinds[0]) &&
+           !(strlen(kinds[kind]) == (size_t)(colon - word) &&
+             memcmp(kinds[kind], word, (size_t)(colon - word)) == 0))
+        kind++;
+    if (*colon) {
+        char *end;
+        o.share = strtod(colon + 1, &end) / 100.0;
+        if (kind != OBSERVE_PERCENTILE || end == colon + 1 || *end || !(o.share > 0.5) ||
+            o.share > 1.0)
+            kind = sizeof(kinds) / sizeof(kinds[0]);
+    }
+    if (kind == sizeof(kinds) / sizeof(kinds[0]))
+        return error_set(
+            err, ST_INVALID,
+            "observer: \"%.40s\" is not known: minmax, moving, percentile, percentile:P "
+            "(above 50, up to 100), l2 and entropy are",
+            word);
+    o.kind = (enum observer_kind)kind;
+    *ret_observer = o;
+    return ST_OK;
+}
+
+const char *observer_label(const struct observer_choice *o, char *buf, size_t len)
+{
+    if (o->kind == OBSERVE_PERCENTILE)
+        snprintf(buf, len, "%s:%g", kinds[o->kind], 100.0 * o->share);
+    else
+        snprintf(buf, len, "%s", kinds[o->kind]);
+    return buf;
+}
+
+struct range observer_range(const struct observer_choice *by, const struct histogram *h,
+                            const struct range *moving, const struct levels *l)
+{
+    switch (by->kind) {
+    case OBSERVE_MOVING:
+        return *moving;
+    case OBSERVE_PERCENTILE:
+        return histogram_percentile(h, l, by->share);
+    case OBSERVE_SQUARES:
+        return histogram_least_squares(h, l);
+    case OBSERVE_ENTROPY:
+        return histogram_entropy(h);
+    case OBSERVE_MINMAX:
+        break;
+    }
+    return h->range;
 }
 
 struct scale scale_of(const struct range *r, const struct levels *l)

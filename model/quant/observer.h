@@ -55,8 +55,29 @@ struct range histogram_percentile(const struct histogram *h, const struct levels
  * tried from the extremes inwards, at either side whichever loses less. */
 struct range histogram_least_squares(const struct histogram *h, const struct levels *l);
 /* The t for which |x| cut at t and rounded to 128 levels differs least from |x| cut at t in relative
- * entropy (Migacz 2017, "8-bit inference with TensorRT", slides 22-38). */
+ * entropy (Migacz 2017, "8-bit inference with TensorRT", slides 22-38); at most one number in a
+ * hundred is cut. */
 struct range histogram_entropy(const struct histogram *h);
+
+/* Which of them is to choose. */
+enum observer_kind {
+    OBSERVE_MINMAX,
+    OBSERVE_MOVING,
+    OBSERVE_PERCENTILE,
+    OBSERVE_SQUARES,
+    OBSERVE_ENTROPY
+};
+struct observer_choice {
+    enum observer_kind kind;
+    double share; /* OBSERVE_PERCENTILE's */
+};
+/* "minmax", "moving", "percentile" (99.99) or "percentile:99.9", "l2", "entropy"; NULL: "percentile".
+ * ST_INVALID, naming the word and what would be right. */
+int observer_parse(const char *text, struct observer_choice *ret_observer, struct error *err);
+/* The same in full: "percentile:99.99". Returns buf. */
+const char *observer_label(const struct observer_choice *o, char *buf, size_t len);
+struct range observer_range(const struct observer_choice *by, const struct histogram *h,
+                            const struct range *moving, const struct levels *l);
 
 /* design.md section 5. Symmetric: scale = max|x| / l->max. Affine: (max - min) / (l->max - l->min),
  * the range widened to hold 0, zero = l->min - rint(min / scale), held to the levels. An empty range

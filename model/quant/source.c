@@ -20,125 +20,14 @@ struct source {
     struct quant_spec stored, want;
     float *turned; /* [n][k]: rows after the head rotation, where stored and wanted differ in it */
     float *row;    /* [padded k] */
+    struct source_fold fold;
+    const float *energy; /* [padded k], or NULL: of a search for ranges */
     bool one_scale;
     float min, max; /* then: of the whole matrix */
+    struct steps stored_steps;
+    const struct steps *want_steps; /* NULL: none */
     struct source_noise noise;
 };
-
-const char *const source_linear_keys[SOURCE_LINEAR_KEYS] = {
-    "octet.linear.bits",      "octet.linear.group",     "octet.linear.block_in",
-    "octet.linear.block_out", "octet.linear.act_group", "octet.linear.scale_f32",
-    "octet.linear.zero",      "octet.linear.act_zero"};
-
-_Static_assert(sizeof(struct quant_spec) == SOURCE_LINEAR_KEYS * sizeof(uint32_t),
-               "a key for each number of a spec");
-
-bool source_exists(const struct gguf *g, const char *name)
-{
-    struct source_names octet;
-
-    if (gguf_find(g, name))
-        return true;
-    return source_octet_names(name, &octet) == ST_OK && gguf_find(g, octet.q);
-}
-
-int source_octet_names(const char *name, struct source_names *ret_names)
-{
-    static const char suffix[] = ".weight", longest[] = ".octet_scale";
-    struct source_names *to = ret_names;
-    size_t len = strlen(name), cut = sizeof(suffix) - 1;
-
-    if (len < cut || len - cut + sizeof(longest) > sizeof(to->q) ||
-        strcmp(name + len - cut, suffix) != 0)
-        return ST_INVALID;
-    int n = (int)(len - cut);
-    snprintf(to->q, sizeof(to->q), "%.*s.octet_q", n, name);
-    snprintf(to->scale, sizeof(to->scale), "%.*s.octet_scale", n, name);
-    snprintf(to->zero, sizeof(to->zero), "%.*s.octet_zero", n, name);
-    return ST_OK;
-}
-
-/* Key i of octet.linear.*: what it says of the matrix at `at`. Those beyond the first four are there
- * only where something is not as it was before them. */
-static int linear_number(const struct gguf *g, size_t i, uint64_t n_names, uint64_t at,
-                         uint32_t *ret, struct error *err)
-{
-    struct gguf_array nums;
-    int r = gguf_get_ints(g, source_linear_keys[i], &nums, err);
-
-    if (r == ST_NOTFOUND && i >= 4) {
-        *ret = 0;
-        return ST_OK;
-    }
-    if (r == ST_OK && nums.n != n_names)
-        r = error_set(err, ST_FORMAT, "%s: %s and octet.linear.names differ in length",
-                      gguf_path(g), source_linear_keys[i]);
-    if (r == ST_OK)
-        *ret = (uint32_t)gguf_array_i32(&nums, at);
-    return r;
-}
-
-static int check_spec(const struct gguf *g, const char *name, const struct quant_spec *s,
-                      struct error *err)
-{
-    if (quant_spec_is_built(s))
-        return ST_OK;
-    return error_set(
-        err, ST_UNSUPPORTED,
-        "%s: %.*s has %u bits, groups of %u, blocks of %u and %u: not built (8 bits in "
-        "groups of a multiple of 32 up to %u, 4 bits up to %u, blocks of a power of "
-        "two up to 64 are)",
-        gguf_path(g), (int)(strlen(name) - strlen(".weight")), name, s->bits, s->group, s->block_in,
-        s->block_out, GROUP_MAX, NIBBLE_GROUP_MAX);
-}
-
-/* Where name stands in octet.linear.names; the parallel arrays hold its spec. */
-static int octet_spec(const struct gguf *g, const char *name, struct quant_spec *ret,
-                      struct error *err)
-{
-    struct gguf_array names;
-    size_t len = strlen(name) - strlen(".weight");
-    uint32_t v[SOURCE_LINEAR_KEYS];
-    uint64_t at = 0;
-    int r = gguf_get_strs(g, "octet.linear.names", &names, err);
-
-    while (r == ST_OK && at < names.n &&
-           (names.strs[at].len != len || memcmp(names.strs[at].data, name, len) != 0))
-        at++;
-    if (r == ST_OK && at == names.n)
-        return error_set(err, ST_FORMAT, "%s: %.*s is not in octet.linear.names", gguf_path(g),
-                         (int)len, name);
-    for (size_t i = 0; r == ST_OK && i < SOURCE_LINEAR_KEYS; i++)
-        r = linear_number(g, i, names.n, at, &v[i], err);
-    if (r == ST_NOTFOUND)
-        return error_set(err, ST_FORMAT,
-                         "%s: octet.linear.* keys are missing beside octet's own tensors",
-                         gguf_path(g));
-    if (r != ST_OK)
-        return r;
-    struct quant_spec s;
-    memcpy(&s, v, sizeof(s));
-    r = check_spec(g, name, &s, err);
-    if (r == ST_OK)
-        *ret = s;
-    return r;
-}
-
-int source_stored_spec(const struct gguf *g, const char *name, struct quant_spec *ret_spec,
-                       struct error *err)
-{
-    struct source_names octet;
-    const struct gguf_tensor *t = gguf_find(g, name);
-
-    if (t) {
-        *ret_spec = t->type == GGUF_Q8_0 ? (struct quant_spec){.bits = 8, .group = 32}
-                                         : (struct quant_spec){0};
-        return ST_OK;
-    }
-    if (source_octet_names(name, &octet) != ST_OK || !gguf_find(g, octet.q))
-        return error_set(err, ST_NOTFOUND, "%s: the tensor %s is missing", gguf_path(g), name);
-    return octet_spec(g, name, ret_spec, err);
-}
 
 static int check_dims(const struct source *s, const struct gguf_tensor *t, uint64_t d0,
                       struct error *err)
@@ -194,25 +83,9 @@ static int find_tensors(struct source *s, const char *name, struct error *err)
         r = find_beside(s, octet.scale, s->stored.scale_f32 ? GGUF_F32 : GGUF_F16, &s->scales, err);
     if (r == ST_OK && s->stored.zero)
         r = find_beside(s, octet.zero, GGUF_I8, &s->zeros, err);
+    if (r == ST_OK && s->stored.act_static)
+        r = steps_read(s->g, name, &s->stored, s->k, &s->stored_steps, err);
     return r;
-}
-
-void source_turn(float *x, size_t n, size_t k, size_t block)
-{
-    float norm = 1.0f / sqrtf((float)block);
-
-    if (block < 2)
-        return;
-    assert(n % block == 0);
-    for (size_t s = 1; s < block; s *= 2)
-        for (size_t i = 0; i < n; i++)
-            for (size_t c = 0; !(i & s) && c < k; c++) {
-                float a = x[i * k + c], b = x[(i + s) * k + c];
-                x[i * k + c] = a + b;
-                x[(i + s) * k + c] = a - b;
-            }
-    for (size_t i = 0; i < n * k; i++)
-        x[i] *= norm;
 }
 
 /* Integer c of row i of octet's own tensor. */
@@ -248,33 +121,37 @@ static int stored_zero(const struct source *s, size_t i, size_t group)
 static void file_row(struct source *s, size_t i, float *out)
 {
     const struct gguf_tensor *t = s->values;
-    const size_t group = s->stored.group;
 
     if (!s->scales) {
         dequant_row(t->type, (const char *)t->data + t->n_bytes / s->n * i, out, s->k);
         return;
     }
+    const size_t group = s->stored.group;
     for (size_t g = 0; g * group < s->k; g++) {
         float scale = stored_scale(s, i, g);
         int zero = stored_zero(s, i, g);
         for (size_t c = g * group; c < s->k && c < (g + 1) * group; c++)
             out[c] = scale * (float)(stored_int(s, i, c) - zero);
     }
+    steps_unfold(&s->stored_steps, out);
     s->kernels->hadamard(out, s->k, s->stored.block_in);
 }
 
+/* Rows are divided before they are rotated. */
 static int turn_all(struct source *s)
 {
     size_t bytes;
-    size_t from = s->stored.block_out, to = s->want.bits ? s->want.block_out : 0;
+    const size_t from = s->stored.block_out, to = s->want.block_out;
 
-    if (from == to)
+    if (from == to && !(s->fold.rows && to))
         return ST_OK;
     if (__builtin_mul_overflow(s->n * s->k, sizeof(float), &bytes) || !(s->turned = malloc(bytes)))
         return ST_NOMEM;
     for (size_t i = 0; i < s->n; i++)
         file_row(s, i, s->turned + i * s->k);
     source_turn(s->turned, s->n, s->k, from);
+    for (size_t i = 0; s->fold.rows && i < s->n * s->k; i++)
+        s->turned[i] /= s->fold.rows[i / s->k];
     source_turn(s->turned, s->n, s->k, to);
     return ST_OK;
 }
@@ -323,54 +200,81 @@ void source_free(struct source *s)
         return;
     if (s->values)
         gguf_release(s->g, s->values);
+    steps_done(&s->stored_steps);
     free(s->turned);
     free(s->row);
     free(s);
 }
 
-static void row_turned(struct source *s, size_t i, float *out)
+int source_prepare(struct source *s, const struct source_fold *fold, const float *energy,
+                   struct error *err)
 {
+    s->fold = *fold;
+    s->energy = energy;
+    free(s->turned);
+    s->turned = NULL;
+    return turn_all(s) == ST_OK ? ST_OK : error_set(err, ST_NOMEM, "out of memory for a matrix");
+}
+
+static void folded_row(struct source *s, size_t i, float *out)
+{
+    const struct source_fold *f = &s->fold;
+
     if (s->turned)
         memcpy(out, s->turned + i * s->k, s->k * sizeof(float));
     else
         file_row(s, i, out);
+    for (size_t c = 0; !s->turned && f->rows && c < s->k; c++)
+        out[c] /= f->rows[i];
+    for (size_t c = 0; f->columns && c < s->k; c++)
+        out[c] *= f->columns[c];
+}
+
+/* x[k] as f16 holds it. */
+static bool round_row(struct source *s, float *x)
+{
+    bool ok = true;
+
+    for (size_t c = 0; c < s->k; c++) {
+        const double was = (double)x[c];
+        x[c] = f16_to_f32(f32_to_f16(x[c]));
+        ok &= isfinite(x[c]) != 0;
+        s->noise.signal += was * was;
+        s->noise.noise += (was - (double)x[c]) * (was - (double)x[c]);
+    }
+    s->noise.n_weights += s->k;
+    return ok;
 }
 
 int source_row_f32(struct source *s, size_t i, float *out, struct error *err)
 {
     bool ok = true;
 
-    row_turned(s, i, out);
+    folded_row(s, i, out);
     for (size_t c = 0; c < s->k; c++)
         ok &= isfinite(out[c]) != 0;
-    if (ok)
-        return ST_OK;
-    return error_set(err, ST_FORMAT, "%s: tensor %.*s holds a NaN or an infinity in row %zu",
-                     gguf_path(s->g), (int)s->values->name.len, s->values->name.data, i);
+    if (!ok)
+        return error_set(err, ST_FORMAT, "%s: tensor %.*s holds a NaN or an infinity in row %zu",
+                         gguf_path(s->g), (int)s->values->name.len, s->values->name.data, i);
+    if (s->want.bits == 16 && !round_row(s, out))
+        return error_set(err, ST_FORMAT,
+                         "%s: tensor %.*s, row %zu: a weight is beyond f16; use f32",
+                         gguf_path(s->g), (int)s->values->name.len, s->values->name.data, i);
+    return ST_OK;
 }
 
-/* The range that a scale and a zero point are made for. */
-static void range_of(const struct source *s, const float *x, float *ret_min, float *ret_max)
-{
-    float min = 0.0f, max = 0.0f;
-
-    for (size_t i = 0; i < s->want.group; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
-    *ret_min = s->one_scale ? s->min : min;
-    *ret_max = s->one_scale ? s->max : max;
-}
-
-static int quantize_span(struct source *s, const float *x, int8_t *q, float *ret_scale,
+/* Group g of a row: x → q. */
+static int quantize_span(struct source *s, size_t g, const float *x, int8_t *q, float *ret_scale,
                          int8_t *ret_zero)
 {
+    const float *energy = s->energy ? s->energy + g * s->want.group : NULL;
+    /* Without the transform a file is what ONNX Runtime and llama.cpp would make of the weights. */
+    const enum grid_how how = energy || s->want.block_in ? GRID_SEARCH : GRID_RANGE;
     struct grid grid;
-    float min, max;
     double signal = 0.0, noise = 0.0;
+    int r = s->one_scale ? grid_of(&s->want, s->min, s->max, &grid)
+                         : grid_fit(s->kernels, &s->want, how, x, energy, s->want.group, &grid);
 
-    range_of(s, x, &min, &max);
-    int r = grid_of(&s->want, min, max, &grid);
     if (r != ST_OK)
         return r;
     for (size_t i = 0; i < s->want.group; i++) {
@@ -392,7 +296,8 @@ static bool row_as_stored(struct source *s, size_t i, const struct quant_row *to
     const struct gguf_tensor *t = s->values;
     const char *row = (const char *)t->data + t->n_bytes / s->n * i;
 
-    if (memcmp(&s->stored, &s->want, sizeof(s->stored)) != 0 || !s->stored.bits)
+    if (memcmp(&s->stored, &s->want, sizeof(s->stored)) != 0 || !s->stored.bits ||
+        s->fold.columns || s->fold.rows || s->energy)
         return false;
     size_t kp = quant_padded(&s->want, s->k), groups = kp / s->want.group;
     if (!s->scales) { /* Q8_0: an f16 scale, then 32 bytes */
@@ -429,13 +334,24 @@ static int check_scales(const struct source *s, size_t i, const float *scales, s
                      gguf_path(s->g), (int)s->values->name.len, s->values->name.data, i);
 }
 
-/* Row i, rotated, in s->row. */
-static int rotated_row(struct source *s, size_t i, struct error *err)
+void source_set_steps(struct source *s, const struct steps *steps)
 {
-    int r = source_row_f32(s, i, s->row, err);
+    s->want_steps = steps;
+}
+
+const struct steps *source_steps(const struct source *s)
+{
+    return s->want_steps;
+}
+
+int source_row_rotated(struct source *s, size_t i, float *out, struct error *err)
+{
+    int r = source_row_f32(s, i, out, err);
 
     if (r == ST_OK)
-        s->kernels->hadamard(s->row, s->k, s->want.block_in);
+        s->kernels->hadamard(out, s->k, s->want.block_in);
+    if (r == ST_OK && s->want_steps)
+        steps_fold(s->want_steps, out);
     return r;
 }
 
@@ -444,7 +360,7 @@ int source_one_scale(struct source *s, struct error *err)
     int r = ST_OK;
 
     for (size_t i = 0; r == ST_OK && i < s->n; i++) {
-        r = rotated_row(s, i, err);
+        r = source_row_rotated(s, i, s->row, err);
         for (size_t c = 0; r == ST_OK && c < s->k; c++) {
             s->min = s->row[c] < s->min ? s->row[c] : s->min;
             s->max = s->row[c] > s->max ? s->row[c] : s->max;
@@ -458,13 +374,13 @@ int source_row_ints(struct source *s, size_t i, const struct quant_row *row, str
 {
     size_t kp = quant_padded(&s->want, s->k), group = s->want.group;
 
-    if (!s->one_scale && row_as_stored(s, i, row))
+    if (!s->one_scale && !s->want_steps && row_as_stored(s, i, row))
         return check_scales(s, i, row->scales, err);
-    int r = rotated_row(s, i, err);
+    int r = source_row_rotated(s, i, s->row, err);
     if (r != ST_OK)
         return r;
     for (size_t g = 0; r == ST_OK && g < kp / group; g++)
-        r = quantize_span(s, s->row + g * group, row->q + g * group, &row->scales[g],
+        r = quantize_span(s, g, s->row + g * group, row->q + g * group, &row->scales[g],
                           &row->zeros[g]);
     s->noise.n_weights += s->k;
     if (r == ST_OK)

@@ -11,6 +11,7 @@ const struct quant_choice QUANT_Q8_0 = {.bits = 8, .group = 32};
 
 static const struct quant_choice int4 = {.bits = 4, .group = 32, .block = 64};
 static const struct quant_choice fast = {.bits = 8, .group = QUANT_ROW, .block = 64};
+static const struct quant_choice f16 = {.bits = 16}, f32 = {.bits = 32};
 
 /* A scheme's name: its body, and its head where that is another. */
 static const struct {
@@ -19,7 +20,9 @@ static const struct {
 } bases[] = {{"int8", &QUANT_INT8, &QUANT_INT8},
              {"q8_0", &QUANT_Q8_0, &QUANT_Q8_0},
              {"int4", &int4, &QUANT_INT8},
-             {"fast", &fast, &fast}};
+             {"fast", &fast, &fast},
+             {"f16", &f16, &f16},
+             {"f32", &f32, &f32}};
 
 static bool word_is(const char *text, size_t len, const char *word)
 {
@@ -65,10 +68,17 @@ static bool change(struct quant_choice *c, const char *text, size_t len)
     }
     if (word_is(text, len, "token")) {
         c->act_group = QUANT_ROW;
+        c->act_static = QUANT_DYNAMIC;
         return true;
     }
-    if (text[0] == 'a')
+    if (word_is(text, len, "static") || word_is(text, len, "channel")) {
+        c->act_static = text[0] == 's' ? QUANT_STATIC : QUANT_CHANNEL;
+        return true;
+    }
+    if (text[0] == 'a') {
+        c->act_static = QUANT_DYNAMIC;
         return number(text, len, 32, 256, &c->act_group);
+    }
     c->scale_f32 = word_is(text, len, "f32");
     return c->scale_f32 || word_is(text, len, "f16");
 }
@@ -77,9 +87,9 @@ static int bad_word(const char *text, size_t len, struct error *err)
 {
     return error_set(
         err, ST_INVALID,
-        "scheme: \"%.*s\" is not known; int8, int4, fast and q8_0 are, followed by -g32 "
-        ".. -g256, -row or -tensor, -h64, -h32 or -h0, -a32 .. -a256 or -token, -f16 or "
-        "-f32, -affine, -actaffine, +head: and +embed:",
+        "scheme: \"%.*s\" is not known; f16, f32, int8, int4, fast and q8_0 are, the last four "
+        "followed by -g32 .. -g256, -row or -tensor, -h64, -h32 or -h0, -a32 .. -a256, -token, "
+        "-static or -channel, -f16 or -f32, -affine, -actaffine; then +head: and +embed:",
         (int)(len < 40 ? len : 40), text);
 }
 
@@ -97,10 +107,10 @@ static int parse_choice(const char **text, struct quant_choice *ret, struct quan
     *ret = *bases[i].body;
     for (at += len; *at == '-'; at += len) {
         len = strcspn(++at, "-+");
-        if (!change(ret, at, len))
+        if (ret->bits > 8 || !change(ret, at, len))
             return bad_word(at, len, err);
     }
-    if (ret->act_group == ret->group)
+    if (ret->act_group == ret->group || ret->act_static)
         ret->act_group = 0;
     if (ret->bits == 4 && ret->group == QUANT_ROW)
         return error_set(err, ST_INVALID,
@@ -135,27 +145,57 @@ int quant_scheme_parse(const char *text, struct quant_scheme *ret_scheme, struct
     return ST_OK;
 }
 
-static bool same_choice(const struct quant_choice *a, const struct quant_choice *b)
+int quant_choice_parse(const char *text, struct quant_choice *ret_choice, struct error *err)
+{
+    struct quant_choice c, head;
+    int r = parse_choice(&text, &c, &head, err);
+
+    if (r == ST_OK && *text)
+        return bad_word(text, strlen(text), err);
+    if (r == ST_OK)
+        *ret_choice = c;
+    return r;
+}
+
+bool quant_choice_same(const struct quant_choice *a, const struct quant_choice *b)
 {
     return a->bits == b->bits && a->group == b->group && a->block == b->block &&
            a->act_group == b->act_group && a->scale_f32 == b->scale_f32 && a->zero == b->zero &&
-           a->act_zero == b->act_zero && a->tensor == b->tensor;
+           a->act_zero == b->act_zero && a->act_static == b->act_static && a->tensor == b->tensor;
 }
 
 static void put_choice(FILE *f, const struct quant_choice *c)
 {
+    if (c->bits > 8) {
+        fprintf(f, "f%u", c->bits);
+        return;
+    }
     fprintf(f, "int%u-h%u", c->bits, c->block);
     if (c->group == QUANT_ROW)
         fputs(c->tensor ? "-tensor" : "-row", f);
     else
         fprintf(f, "-g%u", c->group);
-    if (c->act_group == QUANT_ROW)
+    if (c->act_static)
+        fputs(c->act_static == QUANT_STATIC ? "-static" : "-channel", f);
+    else if (c->act_group == QUANT_ROW)
         fputs("-token", f);
     else if (c->act_group)
         fprintf(f, "-a%u", c->act_group);
     fputs(c->scale_f32 ? "-f32" : "", f);
     fputs(c->zero ? "-affine" : "", f);
     fputs(c->act_zero ? "-actaffine" : "", f);
+}
+
+const char *quant_choice_label(const struct quant_choice *choice, char *buf, size_t len)
+{
+    FILE *f = fmemopen(buf, len, "w");
+
+    buf[0] = '\0';
+    if (f) {
+        put_choice(f, choice);
+        fclose(f);
+    }
+    return buf;
 }
 
 const char *quant_scheme_label(const struct quant_scheme *scheme, char *buf, size_t len)
@@ -166,11 +206,11 @@ const char *quant_scheme_label(const struct quant_scheme *scheme, char *buf, siz
     if (quant_scheme_is_q8_0(scheme) || !(f = fmemopen(buf, len, "w")))
         return buf;
     put_choice(f, &scheme->body);
-    if (!same_choice(&scheme->head, &scheme->body)) {
+    if (!quant_choice_same(&scheme->head, &scheme->body)) {
         fputs("+head:", f);
         put_choice(f, &scheme->head);
     }
-    if (!same_choice(&scheme->embed, &scheme->head)) {
+    if (!quant_choice_same(&scheme->embed, &scheme->head)) {
         fputs("+embed:", f);
         put_choice(f, &scheme->embed);
     }
@@ -180,8 +220,9 @@ const char *quant_scheme_label(const struct quant_scheme *scheme, char *buf, siz
 
 bool quant_scheme_is_q8_0(const struct quant_scheme *scheme)
 {
-    return same_choice(&scheme->body, &QUANT_Q8_0) && same_choice(&scheme->head, &QUANT_Q8_0) &&
-           same_choice(&scheme->embed, &QUANT_Q8_0);
+    return quant_choice_same(&scheme->body, &QUANT_Q8_0) &&
+           quant_choice_same(&scheme->head, &QUANT_Q8_0) &&
+           quant_choice_same(&scheme->embed, &QUANT_Q8_0);
 }
 
 const struct quant_choice *quant_scheme_choice(const struct quant_scheme *scheme, const char *name,
@@ -234,8 +275,11 @@ struct quant_spec quant_spec_for(const struct quant_choice *choice, enum quant_r
                            .block_in = choice->block,
                            .scale_f32 = choice->scale_f32,
                            .zero = choice->zero,
-                           .act_zero = choice->act_zero};
+                           .act_zero = choice->act_zero,
+                           .act_static = choice->act_static};
 
+    if (!quant_is_ints(&s))
+        return s;
     s.group = group_for(choice, k);
     while (s.block_in && k % s.block_in)
         s.block_in = s.block_in == 64 ? 32 : 0;
@@ -260,6 +304,8 @@ void quant_spec_differs(const struct quant_choice *choice, const struct quant_sp
     int n = 0;
 
     buf[0] = '\0';
+    if (!quant_is_ints(spec))
+        return;
     if (choice->group != QUANT_ROW && spec->group != choice->group)
         n = snprintf(buf, len, "groups of %u for %u", spec->group, choice->group);
     if (n >= 0 && (size_t)n < len && kp != k)
@@ -279,16 +325,21 @@ static bool is_group(uint32_t group, uint32_t most)
     return group && group % 32 == 0 && group <= most;
 }
 
+bool quant_is_ints(const struct quant_spec *spec)
+{
+    return spec->bits == 8 || spec->bits == 4;
+}
+
 bool quant_spec_is_built(const struct quant_spec *spec)
 {
     uint32_t most = spec->bits == 4 ? NIBBLE_GROUP_MAX : GROUP_MAX;
 
     if (spec->zero && spec->act_zero)
         most = min_of(most, GROUP_MAX / 2);
-    return (spec->bits == 8 || spec->bits == 4) && is_group(spec->group, most) &&
+    return quant_is_ints(spec) && is_group(spec->group, most) &&
            (!spec->act_group || is_group(spec->act_group, GROUP_MAX)) && is_block(spec->block_in) &&
            is_block(spec->block_out) && spec->scale_f32 <= 1 && spec->zero <= 1 &&
-           spec->act_zero <= 1;
+           spec->act_zero <= 1 && spec->act_static <= QUANT_CHANNEL;
 }
 
 size_t quant_padded(const struct quant_spec *spec, size_t k)
@@ -299,6 +350,15 @@ size_t quant_padded(const struct quant_spec *spec, size_t k)
 uint32_t quant_act_group(const struct quant_spec *spec)
 {
     return spec->act_group ? spec->act_group : spec->group;
+}
+
+uint64_t quant_stored_bytes(const struct quant_spec *spec, size_t n, size_t k)
+{
+    const uint64_t kp = quant_padded(spec, k);
+
+    if (!quant_is_ints(spec))
+        return n * kp * spec->bits / 8;
+    return n * (kp * spec->bits / 8 + kp / spec->group * ((spec->scale_f32 ? 4 : 2) + spec->zero));
 }
 
 void quant_put_nibbles(const int8_t *q, size_t n, uint8_t *bytes)

@@ -88,9 +88,9 @@ static void compensate(const struct quant_spec *spec, size_t at_once)
     ck_assert_int_eq(compensate_open(kernels_get(NULL), h, K, 0.01, &c), ST_OK);
     for (size_t i = 0; i < N; i += at_once) {
         const struct quant_row all = {q + i * K, scales + i * groups, zeros + i * groups};
-        ck_assert_int_eq(
-            compensate_rows(c, spec, w + i * K, N - i < at_once ? N - i : at_once, &all, scratch),
-            ST_OK);
+        ck_assert_int_eq(compensate_rows(c, spec, false, w + i * K,
+                                         N - i < at_once ? N - i : at_once, &all, scratch),
+                         ST_OK);
     }
     compensate_free(c);
     free(scratch);
@@ -207,7 +207,7 @@ START_TEST(a_scale_beyond_f16)
     w[100] = 1e9f;
     const struct quant_row all = {q, scales, zeros};
     ck_assert_int_eq(compensate_open(kernels_get(NULL), h, K, 0.01, &c), ST_OK);
-    ck_assert_int_eq(compensate_rows(c, &specs[1], w, 1, &all, scratch), ST_FORMAT);
+    ck_assert_int_eq(compensate_rows(c, &specs[1], false, w, 1, &all, scratch), ST_FORMAT);
     compensate_free(c);
     free(scratch);
 }

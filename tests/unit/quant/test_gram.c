@@ -58,7 +58,7 @@ START_TEST(it_is_the_mean_of_the_products)
             size_t k = widths[n], to = (k + 31) / 32 * 32;
             fill(k);
             sum_up(k, workers);
-            gram_mean(kernels_get(NULL), h, k, ROWS, 0, to, mean);
+            gram_mean(kernels_get(NULL), h, k, ROWS, NULL, 0, to, mean);
             for (size_t i = 0; i < to; i++)
                 for (size_t j = 0; j < to; j++)
                     ck_assert(close_to(mean[i * to + j], i < k && j < k ? entry(i, j) : 0.0));
@@ -78,24 +78,31 @@ START_TEST(workers_change_no_bit)
 }
 END_TEST
 
-/* Turning the sums is summing the turned. */
+/* Dividing and turning the sums is summing what was divided and turned. */
 START_TEST(a_rotation_of_the_sums)
 {
-    static float straight[MOST * MOST];
-    const size_t blocks[] = {2, 16, 32};
+    static float straight[MOST * MOST], energy[MOST], by[MOST];
+    const size_t blocks[] = {0, 2, 16, 32};
 
     for (size_t b = 0; b < sizeof(blocks) / sizeof(blocks[0]); b++) {
         fill(96);
         sum_up(96, 1);
-        gram_mean(kernels_get(NULL), h, 96, ROWS, blocks[b], 96, mean);
-        for (size_t r = 0; r < ROWS; r++)
+        for (size_t i = 0; i < 96; i++)
+            by[i] = 0.5f + 0.25f * (float)(i % 7);
+        gram_mean(kernels_get(NULL), h, 96, ROWS, by, blocks[b], 96, mean);
+        gram_energy(kernels_get(NULL), h, 96, ROWS, by, blocks[b], energy);
+        for (size_t r = 0; r < ROWS; r++) {
+            for (size_t i = 0; i < 96; i++)
+                x[r][i] /= by[i];
             kernels_get(NULL)->hadamard(x[r], 96, blocks[b]);
+        }
         sum_up(96, 1);
-        gram_mean(kernels_get(NULL), h, 96, ROWS, 0, 96, straight);
+        gram_mean(kernels_get(NULL), h, 96, ROWS, NULL, 0, 96, straight);
         for (size_t i = 0; i < 96; i++)
             for (size_t j = 0; j < 96; j++) {
                 ck_assert(close_to(mean[i * 96 + j], (double)straight[i * 96 + j]));
                 ck_assert(mean[i * 96 + j] == mean[j * 96 + i]);
+                ck_assert(i != j || close_to(energy[i], (double)straight[i * 96 + i]));
             }
     }
 }

@@ -110,6 +110,11 @@ static bool is_near(const struct quant_spec *s, double x, size_t c)
     if (step == 0.0)
         return fabs(x) < (s->scale_f32 ? 1e-42 : (2 * top + 1) * 6e-8);
     double clip = s->scale_f32 ? 1e-5 : (2 * top + 1) / 2048.0;
+    /* Searched: the range may be smaller, and what is outside of it held to its ends. */
+    const int end = x / step > 0.0 ? top : least;
+    const double part = s->bits == 4 ? 1.0 - 19.0 / 32.0 : 1.0 - 15.0 / 480.0;
+    if (s->block_in && x / step * (end > 0 ? 1 : -1) > abs(end - zero))
+        return q[c] == end && fabs(x / step) <= abs(end - zero) / part + 1.0;
     if (s->bits == 4 && !s->zero && x / step > 7.5) /* outside of the range: held to its end */
         return q[c] == 7 && x / step < 8.1;
     return off <= fabs(step) * (0.5 + clip) + 1e-12;
