@@ -152,6 +152,7 @@ static void observe_head(const struct runner *rn, const struct part *p)
 static void embed(const struct runner *rn, const struct part *p)
 {
     const struct linear *e = &rn->w->embed;
+    const float *smooth = rn->w->embed_smooth;
     const size_t d = rn->w->hp.d_model, n_rot = rn->w->hp.n_rot;
     size_t begin = p->share.begin, end = p->share.end;
 
@@ -160,6 +161,8 @@ static void embed(const struct runner *rn, const struct part *p)
     for (size_t r = begin; r < end; r++) {
         linear_get_row(e, (size_t)rn->rows[r].token, p->row); /* of the padded width */
         rn->kernels->hadamard(p->row, d, e->desc.block_in);
+        for (size_t i = 0; smooth && i < d; i++)
+            p->row[i] /= smooth[i];
         memcpy(rn->x + r * d, p->row, d * sizeof(float));
         rope_angles(rn->rows[r].pos, rn->w->inv_freq, n_rot / 2, rn->w->hp.rope_halves,
                     rn->cosv + r * n_rot, rn->sinv + r * n_rot);
@@ -278,16 +281,16 @@ static void ffn_units(const struct runner *rn, const struct part *p, const struc
 static const struct linear_input *ffn_rows(const struct runner *rn, const struct part *p,
                                            const struct layer *l)
 {
-    const size_t ff = rn->w->hp.d_ff, unit = rn->w->ffn_unit;
-    const struct gemm_out to_gu = {.out = rn->gu, .ld = 2 * ff};
+    const size_t ff = rn->w->hp.d_ff, unit = rn->w->ffn_unit, step = weights_unit_step(unit);
+    const struct gemm_out to_gu = {.out = rn->gu, .ld = l->gate_up.desc.n};
 
     product(rn, p, &l->gate_up, &p->in, &to_gu, PART_GATE_UP);
     columns_barrier(rn, p);
     for (size_t r = p->begin; r < p->end; r++) {
         float *x = linear_stage(&l->down, &p->mid, p->row, r, 0);
-        const float *gate = rn->gu + r * 2 * ff;
-        for (size_t k = 0; k < ff; k += unit, gate += 2 * unit)
-            rn->kernels->silu_mul(gate, gate + unit, x + k, unit);
+        const float *gate = rn->gu + r * to_gu.ld;
+        for (size_t k = 0; k < ff; k += unit, gate += 2 * step)
+            rn->kernels->silu_mul(gate, gate + step, x + k, unit);
         finish_row(rn, &l->down, x, &p->mid, r, ff);
     }
     rows_barrier(rn, p, PART_ACTIVATE);
@@ -299,7 +302,7 @@ static const uint8_t *after_layer(const struct runner *rn, const struct part *p,
 {
     if (i + 1 == rn->w->hp.n_layer)
         return linear_cols(weights_head(rn->w), &p->share, PANEL).weights;
-    return linear_cols(&rn->w->layers[i + 1].qkv, &p->share, weights_head_step(rn->w->hp.head_dim))
+    return linear_cols(&rn->w->layers[i + 1].qkv, &p->share, weights_unit_step(rn->w->hp.head_dim))
         .weights;
 }
 

@@ -57,7 +57,7 @@ void heads_layer(const struct runner *rn, size_t layer, const struct linear_inpu
     _Alignas(64) float x[BLOCK_FLOATS];
     const struct hparams *hp = &rn->w->hp;
     const struct linear *l = &rn->w->layers[layer].qkv;
-    const size_t step = weights_head_step(hp->head_dim), rows = BLOCK_FLOATS / step;
+    const size_t step = weights_unit_step(hp->head_dim), rows = BLOCK_FLOATS / step;
     const struct linear_cols cols = linear_cols(l, share, step);
     const uint8_t *o = linear_cols(&rn->w->layers[layer].o, share, PANEL).weights;
     struct gemm_out to_x = {.out = x, .ld = step};

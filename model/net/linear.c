@@ -1,5 +1,6 @@
 #include "model/net/linear.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,17 +13,24 @@ static uint32_t act_group(const struct linear_desc *d)
     return d->act_group ? d->act_group : d->group;
 }
 
-/* The largest group that is inside one group of either side. */
-static size_t common_group(const struct linear_desc *d)
+static uint32_t divisor(uint32_t a, uint32_t b)
 {
-    uint32_t a = d->group, b = act_group(d);
-
     while (b) {
         uint32_t rest = a % b;
         a = b;
         b = rest;
     }
     return a;
+}
+
+uint32_t linear_group(const struct linear_desc *d)
+{
+    return divisor(divisor(d->group, act_group(d)), d->in_group);
+}
+
+static bool is_float(const struct linear_desc *d)
+{
+    return d->w_bits == 32 || d->w_bits == 16;
 }
 
 static bool is_wide(const struct linear_desc *d)
@@ -36,15 +44,16 @@ static bool is_built(const struct linear_desc *d)
                                     .group = d->group,
                                     .block_in = d->block_in,
                                     .act_group = d->act_group,
+                                    .act_static = d->act == ACT_STATIC,
                                     .zero = d->w_zero,
                                     .act_zero = d->a_zero};
 
-    if (d->w_bits == 32)
+    if (is_float(d))
         return d->scale == SCALE_NONE && !d->w_zero && !d->a_zero && d->act == ACT_FLOAT &&
                d->block_in == 0;
     return quant_spec_is_built(&spec) && d->scale != SCALE_NONE && d->k % d->group == 0 &&
            d->k % act_group(d) == 0 && (!d->block_in || d->k % d->block_in == 0) &&
-           (d->act == ACT_DYNAMIC_GROUP || d->act == ACT_DYNAMIC_TOKEN);
+           d->act != ACT_FLOAT;
 }
 
 static int refuse(const struct linear_desc *d, const char *name, struct error *err)
@@ -63,17 +72,24 @@ static int refuse(const struct linear_desc *d, const char *name, struct error *e
 /* A multiple of 64, so that linears lie side by side in an arena. */
 static size_t panel_bytes(const struct linear_desc *d)
 {
-    if (d->w_bits == 32)
-        return d->k * PANEL * sizeof(float);
-    const size_t group = common_group(d);
+    if (is_float(d))
+        return d->k * PANEL * (d->w_bits / 8);
+    const size_t group = linear_group(d);
     return d->k / group * packed_group_bytes(group, d->w_bits == 4, is_wide(d));
+}
+
+/* Of inv and zero, behind the panels. */
+static size_t steps_bytes(const struct linear_desc *d)
+{
+    return d->act == ACT_STATIC ? 2 * d->k * sizeof(float) : 0;
 }
 
 bool linear_room(const struct linear_desc *desc, size_t *ret_bytes)
 {
     size_t panels = desc->n / PANEL + (desc->n % PANEL != 0), bytes;
 
-    if (__builtin_mul_overflow(panels, panel_bytes(desc), &bytes))
+    if (__builtin_mul_overflow(panels, panel_bytes(desc), &bytes) ||
+        __builtin_add_overflow(bytes, steps_bytes(desc), &bytes))
         return false;
     *ret_bytes = bytes;
     return true;
@@ -90,24 +106,62 @@ int linear_open(struct linear *l, const struct linear_desc *desc, const struct k
     l->map = arena_take(arena, l->map_bytes);
     if (!l->map)
         return error_set(err, ST_NOMEM, "out of memory for %s (%zu bytes)", name, l->map_bytes);
-    if (desc->w_bits != 32) {
+    if (!is_float(desc)) {
         l->pack = kernels->pack;
         l->packed = (struct packed_i8){.w = l->map,
                                        .n = desc->n,
                                        .k = desc->k,
-                                       .group = common_group(desc),
+                                       .group = linear_group(desc),
                                        .panel_bytes = panel_bytes(desc),
                                        .nibbles = desc->w_bits == 4,
                                        .wide = is_wide(desc)};
+        l->inv = (float *)((char *)l->map + l->map_bytes - steps_bytes(desc));
+        l->zero = l->inv + desc->k;
     } else {
-        l->floats = (struct packed_f32){.w = l->map, .n = desc->n, .k = desc->k};
+        l->floats = (struct packed_f32){
+            .w = l->map, .n = desc->n, .k = desc->k, .half = desc->w_bits == 16};
     }
     return ST_OK;
+}
+
+void linear_join(struct linear *l, struct linear_part *parts, size_t n_parts, size_t n)
+{
+    bool floats = false;
+
+    *l = (struct linear){.desc = parts[0].linear.desc, .parts = parts, .n_parts = n_parts};
+    for (size_t i = 0; i < n_parts; i++) {
+        const struct linear *part = &parts[i].linear;
+        l->map_bytes += part->map_bytes;
+        if (is_float(&part->desc)) {
+            floats = true;
+            continue;
+        }
+        l->desc = part->desc;
+        l->desc.act_group = act_group(&part->desc);
+        l->packed.group = part->packed.group;
+        l->inv = part->inv;
+        l->zero = part->zero;
+        l->step = part->step;
+    }
+    l->desc.n = n;
+    l->desc.w_bits = 0;
+    l->both = floats && l->desc.act != ACT_FLOAT;
 }
 
 size_t linear_bytes(const struct linear *l)
 {
     return l->map_bytes;
+}
+
+void linear_set_steps(struct linear *l, const float *steps, const float *zeros, size_t n)
+{
+    for (size_t k = 0; k < l->desc.k; k++) {
+        const size_t at = n == 1 ? 0 : k;
+        l->inv[k] = at < n ? 1.0f / steps[at] : 0.0f;
+        l->zero[k] = at < n && zeros ? -zeros[at] : 0.0f;
+        if (at < n && steps[at] > l->step)
+            l->step = steps[at];
+    }
 }
 
 /* Group g of output i's panel: its head, then bytes. */
@@ -136,9 +190,10 @@ static int32_t bias_of(const struct linear *l)
     return !l->pack.bias ? 0 : l->packed.nibbles ? 8 : 128;
 }
 
-/* Column c's part of a group's head. q: the group's. */
+/* Column c's part of a group's head. q: the group's; inputs: their zero points, or NULL: those that a
+ * row brings, the sum's factor. */
 static void set_head(const struct linear *l, uint8_t *head, size_t c, float scale, int32_t zero,
-                     const int8_t *q)
+                     const int8_t *q, const float *inputs)
 {
     const int32_t z = zero + bias_of(l);
     int32_t sum = 0;
@@ -149,7 +204,7 @@ static void set_head(const struct linear *l, uint8_t *head, size_t c, float scal
         return;
     }
     for (size_t k = 0; k < l->packed.group; k++)
-        sum += q[k] - zero;
+        sum += (q[k] - zero) * (inputs ? (int32_t)inputs[k] : 1);
     memcpy(head + 4 * c, &scale, sizeof(scale));
     memcpy(head + 4 * (PANEL + c), &z, sizeof(z));
     memcpy(head + 4 * (2 * PANEL + c), &sum, sizeof(sum));
@@ -181,7 +236,8 @@ void linear_set_row(struct linear *l, size_t i, const struct quant_row *row)
     for (size_t g = 0; g < l->desc.k / group; g++, q += group) {
         uint8_t *head = group_at(l, i, g), *bytes = head + packed_head_bytes(l->packed.wide);
         size_t at = g * group / l->desc.group;
-        set_head(l, head, c, row->scales[at], l->desc.w_zero ? row->zeros[at] : 0, q);
+        set_head(l, head, c, row->scales[at], l->desc.w_zero ? row->zeros[at] : 0, q,
+                 l->desc.act == ACT_STATIC ? l->zero + g * group : NULL);
         if (l->packed.nibbles)
             set_nibbles(l, bytes, c, q);
         else
@@ -190,17 +246,20 @@ void linear_set_row(struct linear *l, size_t i, const struct quant_row *row)
 }
 
 /* Where output i's column begins; its next input is PANEL floats on. */
-static float *column_at(const struct linear *l, size_t i)
+static size_t column_at(const struct linear *l, size_t i)
 {
-    return (float *)l->map + i / PANEL * l->desc.k * PANEL + i % PANEL;
+    return i / PANEL * l->desc.k * PANEL + i % PANEL;
 }
 
 void linear_set_row_f32(struct linear *l, size_t i, const float *w)
 {
-    float *at = column_at(l, i);
+    const size_t at = column_at(l, i);
 
     for (size_t k = 0; k < l->desc.k; k++)
-        at[k * PANEL] = w[k];
+        if (l->floats.half)
+            ((uint16_t *)l->map)[at + k * PANEL] = f32_to_f16(w[k]);
+        else
+            ((float *)l->map)[at + k * PANEL] = w[k];
 }
 
 /* What input k of a group's column c is, less its zero point. */
@@ -211,14 +270,21 @@ static int32_t weight_at(const struct linear *l, const uint8_t *bytes, size_t c,
     return (int8_t)(bytes[byte_at(l, c, k)] ^ l->pack.bias);
 }
 
+static void get_row_f32(const struct linear *l, size_t i, float *out)
+{
+    const size_t at = column_at(l, i);
+
+    for (size_t k = 0; k < l->desc.k; k++)
+        out[k] = l->floats.half ? half_to_float(((const uint16_t *)l->map)[at + k * PANEL])
+                                : ((const float *)l->map)[at + k * PANEL];
+}
+
 void linear_get_row(const struct linear *l, size_t i, float *out)
 {
     size_t c = i % PANEL, group = l->packed.group;
 
-    if (l->desc.w_bits == 32) {
-        const float *at = column_at(l, i);
-        for (size_t k = 0; k < l->desc.k; k++)
-            out[k] = at[k * PANEL];
+    if (is_float(&l->desc)) {
+        get_row_f32(l, i, out);
         return;
     }
     for (size_t g = 0; g < l->desc.k / group; g++) {
@@ -259,6 +325,19 @@ static void spread_groups(size_t n, size_t from, size_t to, const struct quant_r
     }
 }
 
+/* Zero points are in the sums of the weights' heads already, which a row's factor 1 adds. */
+static void quantize_static(const struct linear *l, const struct kernels *kernels, float *x,
+                            size_t k0, size_t n, const struct quant_rows *to)
+{
+    const struct linear_desc *d = &l->desc;
+    const struct quant_steps by = {l->inv + k0, l->zero + k0, d->a_zero ? -128.0f : -127.0f,
+                                   l->step};
+
+    kernels->quantize_static(x, n, d->online ? d->block_in : 0, l->packed.group, &by, to);
+    for (size_t g = 0; to->zero && g < n / l->packed.group; g++)
+        to->zero[g] = 1;
+}
+
 void linear_quantize(const struct linear *l, const struct kernels *kernels, float *x,
                      const struct linear_input *in, size_t r, size_t k0, size_t n)
 {
@@ -267,11 +346,17 @@ void linear_quantize(const struct linear *l, const struct kernels *kernels, floa
     if (d->act == ACT_FLOAT)
         return;
     const size_t at = (r - in->base) * d->k + k0, to = l->packed.group, block = d->block_in;
+    if (l->both)
+        memcpy(in->x + at, x, n * sizeof(*x));
     const struct quant_rows q = {.q = in->q.q + at,
                                  .scale = in->q.scale + at / to,
                                  .comp = in->q.comp + at / to,
                                  .zero = d->a_zero ? in->q.zero + at / to : NULL};
 
+    if (d->act == ACT_STATIC) {
+        quantize_static(l, kernels, x, k0, n, &q);
+        return;
+    }
     if (d->a_zero)
         kernels->quantize_affine(x, n, d->online ? block : 0, act_group(d), &q);
     else
@@ -288,16 +373,53 @@ bool linear_part_is_apart(const struct linear *l, size_t n)
            (n % act_group(d) == 0 && (!d->online || !d->block_in || n % d->block_in == 0));
 }
 
+/* The part that output n of the whole lies in, which of its own it is, and how many follow there. */
+static const struct linear *part_at(const struct linear *l, size_t n, size_t *ret_own,
+                                    size_t *ret_run)
+{
+    for (const struct linear_part *p = l->parts;; p++) {
+        assert(p < l->parts + l->n_parts);
+        const size_t in = n < p->at ? p->unit : (n - p->at) % p->step;
+        if (in >= p->unit || (n - p->at) / p->step * p->unit >= p->linear.desc.n)
+            continue;
+        *ret_own = (n - p->at) / p->step * p->unit + in;
+        *ret_run = p->unit - in;
+        return &p->linear;
+    }
+}
+
+static void run_parts(const struct linear *l, const struct kernels *kernels,
+                      const struct linear_input *in, const struct linear_block *block,
+                      const struct gemm_out *out)
+{
+    struct gemm_out to = *out;
+
+    for (size_t done = 0, run; done < block->n; done += run) {
+        struct linear_block b = *block;
+        const struct linear *part = part_at(l, block->n0 + done, &b.n0, &run);
+        run = run < block->n - done ? run : block->n - done;
+        b.n = run;
+        to.out = out->out + done;
+        to.next = done + run == block->n ? out->next : NULL;
+        linear_run_block(part, kernels, in, &b, &to);
+        to.prefetch.n = 0; /* beside the first */
+    }
+}
+
 void linear_run_block(const struct linear *l, const struct kernels *kernels,
                       const struct linear_input *in, const struct linear_block *block,
                       const struct gemm_out *out)
 {
+    if (l->parts) {
+        run_parts(l, kernels, in, block, out);
+        return;
+    }
     const size_t k = l->desc.k, at = (block->r0 - in->base) * k;
     const size_t panel = block->n0 / PANEL, n_panels = packed_panels(block->n);
 
-    if (l->desc.w_bits == 32) {
+    if (is_float(&l->desc)) {
         struct packed_f32 w = l->floats;
-        w.w += panel * PANEL * k;
+        w.w = (const char *)w.w + panel * panel_bytes(&l->desc);
         w.n = block->n;
         kernels->gemm_f32(&w, in->x + at, block->rows, 0, n_panels, out);
         return;
@@ -318,13 +440,16 @@ void linear_run_block(const struct linear *l, const struct kernels *kernels,
 struct linear_cols linear_cols(const struct linear *l, const struct share *share, size_t unit)
 {
     struct linear_cols c = {0};
-    size_t begin, end;
+    size_t begin, end, at, run;
 
     pool_share((l->desc.n + unit - 1) / unit, share->col, share->n_cols, &begin, &end);
     c.n0 = begin * unit;
     c.n = (end * unit < l->desc.n ? end * unit : l->desc.n) - c.n0;
-    if (l->desc.w_bits != 32)
-        c.weights = l->packed.w + c.n0 / PANEL * l->packed.panel_bytes;
+    at = c.n0;
+    if (l->parts && c.n)
+        l = part_at(l, c.n0, &at, &run);
+    if (!l->parts && !is_float(&l->desc))
+        c.weights = l->packed.w + at / PANEL * l->packed.panel_bytes;
     return c;
 }
 

@@ -85,7 +85,7 @@ struct runner {
     float *q_scale;             /* [rows][n_head] */
     int32_t *q_comp;            /* [rows][n_head] */
     float *qf;                  /* [rows][n_head][query_step] or as floats */
-    float *gu;                  /* [rows][2 d_ff] gate and up in turns, as weights.h says */
+    float *gu;                  /* [rows][outputs of gate_up] in turns, as weights.h says */
     float *cosv, *sinv;         /* [rows][n_rot] */
     float *logits;              /* [max_logits][n_vocab] */
     size_t widest;              /* input of any layer */

@@ -73,7 +73,7 @@ static bool open_rows(struct runner *rn)
     rn->q_comp = buffer(queries, sizeof(*rn->q_comp));
     rn->qf = buffer(queries * rn->query_step, sizeof(float));
     rn->att = buffer(rows * rn->widest, sizeof(float));
-    rn->gu = buffer(rows * 2 * hp->d_ff, sizeof(float));
+    rn->gu = buffer(rows * rn->w->layers[0].gate_up.desc.n, sizeof(float));
     rn->cosv = buffer(rows * hp->n_rot, sizeof(float));
     rn->sinv = buffer(rows * hp->n_rot, sizeof(float));
     rn->logits = buffer(rn->info.max_logits * (size_t)hp->n_vocab, sizeof(float));

@@ -11,14 +11,15 @@
 #include "model/format/dequant.h"
 #include "model/quant/source.h"
 
-enum { GLOBALS = 4, PER_LAYER = 12 };
+enum { GLOBALS = 5, PER_LAYER = 12 };
 
 static void global_role(const struct hparams *hp, size_t i, struct tensor_role *t)
 {
     static const char *const names[GLOBALS] = {"token_embd.weight", "output_norm.weight",
-                                               "output.weight", "rope_freqs.weight"};
+                                               "output.weight", "rope_freqs.weight",
+                                               WEIGHTS_EMBED_SMOOTH};
     snprintf(t->name, sizeof(t->name), "%s", names[i]);
-    t->n = i == 0 || i == 2 ? hp->n_vocab : i == 1 ? hp->d_model : hp->n_rot / 2;
+    t->n = i == 0 || i == 2 ? hp->n_vocab : i == 3 ? hp->n_rot / 2 : hp->d_model;
     t->k = i == 0 || i == 2 ? hp->d_model : 0;
     t->unit = t->n;
     t->optional = i >= 2;
@@ -91,6 +92,7 @@ static int check_roles(const struct gguf *g, const struct hparams *hp, bool *see
             octet = true;
             mark(g, octet_names.scale, seen);
             mark(g, octet_names.zero, seen);
+            mark(g, octet_names.act, seen);
         }
         if (!plain && !octet && !role.optional)
             return error_set(err, ST_FORMAT, "%s: the tensor %s is missing", gguf_path(g),
@@ -146,6 +148,37 @@ int weights_read_shape(const struct gguf *g, struct hparams *ret_hp, struct erro
     if (r == ST_OK)
         *ret_hp = hp;
     return r;
+}
+
+static bool fits_any(const struct gguf *g, const struct hparams *hp, const char *pattern)
+{
+    struct tensor_role t;
+
+    for (size_t i = 0; weights_tensor_at(hp, i, &t); i++) {
+        if (!t.k || !source_exists(g, t.name))
+            continue;
+        t.name[strlen(t.name) - strlen(".weight")] = '\0';
+        if (quant_plan_fits(pattern, t.name))
+            return true;
+    }
+    return false;
+}
+
+int weights_check_plan(const struct gguf *g, const struct hparams *hp,
+                       const struct quant_plan *plan, struct error *err)
+{
+    const char *pattern;
+
+    for (size_t i = 0; (pattern = quant_plan_pattern(plan, i)); i++)
+        if (!fits_any(g, hp, pattern))
+            return error_set(
+                err, ST_INVALID,
+                "plan: \"%s\" is no module of %s; those are token_embd%s and, with N from 0 to %u, "
+                "blk.N.attn_q, .attn_k, .attn_v, .attn_output, .ffn_gate, .ffn_up and .ffn_down",
+                pattern, gguf_path(g),
+                source_exists(g, "output.weight") ? ", output" : " (the head too)",
+                hp->n_layer - 1);
+    return ST_OK;
 }
 
 int weights_read_vector(const struct gguf *g, const char *name, size_t n, float **ret_vector,

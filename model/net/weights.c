@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/limits.h"
-#include "model/format/dequant.h"
+#include "model/net/sites.h"
 #include "model/quant/source.h"
 
 struct loader {
@@ -16,9 +15,11 @@ struct loader {
     enum model_precision precision;
     const struct model_progress *progress;
     struct error *err;
-    struct quant_scheme scheme; /* of matrices that are converted */
-    bool as_stored;             /* octet's own file: each matrix says its spec */
-    uint64_t done;              /* weights so far */
+    const struct quant_plan *plan; /* of matrices that are converted */
+    bool as_stored;                /* octet's own file: each matrix says its spec */
+    bool tied;
+    struct steps steps; /* of the input at hand, where it is static */
+    uint64_t done;      /* weights so far */
 };
 
 static int load_vector(struct loader *ld, const char *name, size_t n, float **ret)
@@ -29,40 +30,36 @@ static int load_vector(struct loader *ld, const char *name, size_t n, float **re
     return weights_read_vector(ld->g, name, n, ret, ld->err);
 }
 
+static int load_layer_vector(struct loader *ld, size_t layer, const char *name, size_t n,
+                             float **ret)
+{
+    char full[64];
+
+    snprintf(full, sizeof(full), "blk.%zu.%s", layer, name);
+    return load_vector(ld, full, n, ret);
+}
+
 static int spec_of(struct loader *ld, const char *name, size_t k, int role, struct quant_spec *ret)
 {
     if (ld->precision == MODEL_FP32) {
-        *ret = (struct quant_spec){0};
+        *ret = (struct quant_spec){.bits = 32};
         return ST_OK;
     }
     if (ld->as_stored) {
         int r = source_stored_spec(ld->g, name, ret, ld->err);
-        if (r != ST_OK)
-            return r;
-        if (ret->bits)
-            return ST_OK; /* else a matrix left in floats: the default scheme for it */
+        if (r != ST_OK || ret->bits)
+            return r; /* else of a type that is not ours: by the default */
     }
-    const bool tied = !source_exists(ld->g, "output.weight");
-    *ret = quant_spec_for(quant_scheme_choice(&ld->scheme, name, tied), role, k,
-                          hparams_head_block(&ld->w->hp));
+    *ret = quant_plan_spec(ld->plan, name, (enum quant_role)role, k,
+                           ld->as_stored ? 0 : hparams_head_block(&ld->w->hp), ld->tied);
     return ST_OK;
 }
-
-enum { PARTS_MAX = 3 }; /* q, k and v */
-
-/* A matrix and where its rows go: runs of `unit` outputs, `step` apart, from `at` on. */
-struct part {
-    char name[64];
-    size_t n;
-    int role;
-    size_t at, unit, step;
-};
 
 /* Row i of s → output `to` of l. row: room for it, as floats or integers. */
 static int load_row(struct loader *ld, struct source *s, size_t i, struct linear *l, size_t to,
                     const struct quant_row *row)
 {
-    bool ints = l->desc.w_bits != 32;
+    const bool ints = l->desc.act != ACT_FLOAT;
     int r = ints ? source_row_ints(s, i, row, ld->err) : source_row_f32(s, i, row->scales, ld->err);
 
     if (r == ST_OK && ints)
@@ -72,18 +69,54 @@ static int load_row(struct loader *ld, struct source *s, size_t i, struct linear
     return r;
 }
 
-/* Rows of one matrix → outputs of l. */
-static int load_rows(struct loader *ld, struct linear *l, const struct part *part, size_t k,
-                     const struct quant_spec *spec)
+static bool same_steps(const struct steps *a, const struct steps *b)
+{
+    const size_t bytes = a->n * sizeof(float);
+
+    return a->n == b->n && memcmp(a->step, b->step, bytes) == 0 && !a->zero == !b->zero &&
+           (!a->zero || memcmp(a->zero, b->zero, bytes) == 0);
+}
+
+/* Static activations: the steps of the input that all matrices of a site read. */
+static int load_steps(struct loader *ld, struct linear *l, const struct part *part, size_t k)
+{
+    struct steps own = {0};
+
+    if (!ld->as_stored)
+        return error_set(
+            ld->err, ST_UNSUPPORTED,
+            "%s: %s is to have static activations, which octet quantize makes, not the "
+            "loader: nothing is observed here",
+            gguf_path(ld->g), part->name);
+    int r = steps_read(ld->g, part->name, &part->spec, k, &own, ld->err);
+
+    if (r == ST_OK && l == &ld->w->embed && own.n > 1)
+        r = error_set(ld->err, ST_UNSUPPORTED,
+                      "%s: %s has a step a channel, which an embedding cannot: not built",
+                      gguf_path(ld->g), part->name);
+    if (r == ST_OK && ld->steps.n && !same_steps(&ld->steps, &own))
+        r = error_set(ld->err, ST_FORMAT, "%s: %s has other steps than what else reads its input",
+                      gguf_path(ld->g), part->name);
+    if (r == ST_OK)
+        linear_set_steps(l, own.step, own.zero, own.n);
+    steps_done(&ld->steps);
+    ld->steps = own;
+    return r;
+}
+
+/* Rows of one matrix → outputs of l. What l's inputs are padded to beyond it is zeros. */
+static int load_rows(struct loader *ld, struct linear *l, const struct part *part, size_t k)
 {
     struct source *s = NULL;
-    const size_t kp = quant_padded(spec, k);
+    const size_t kp = l->desc.k;
     struct quant_row row = {0};
-    int r = source_open(ld->g, part->name, part->n, k, spec, &s, ld->err);
+    int r = l->desc.act == ACT_STATIC ? load_steps(ld, l, part, k) : ST_OK;
 
+    if (r == ST_OK)
+        r = source_open(ld->g, part->name, part->n, k, &part->spec, &s, ld->err);
     if (r != ST_OK)
         return r;
-    row = (struct quant_row){malloc(kp), malloc(kp * sizeof(float)), malloc(kp)};
+    row = (struct quant_row){calloc(kp, 1), calloc(kp, sizeof(float)), calloc(kp, 1)};
     if (!row.q || !row.scales || !row.zeros)
         r = error_set(ld->err, ST_NOMEM, "out of memory for %s", part->name);
     for (size_t i = 0; i < part->n && r == ST_OK; i++) {
@@ -100,59 +133,56 @@ static int load_rows(struct loader *ld, struct linear *l, const struct part *par
     return r;
 }
 
-static struct linear_desc desc_of(const struct quant_spec *spec, size_t n, size_t k, bool online)
+static int describe(struct loader *ld, struct site *s)
 {
-    bool ints = spec->bits != 0;
+    int r = ST_OK;
 
-    return (struct linear_desc){.n = n,
-                                .k = quant_padded(spec, k),
-                                .w_bits = ints ? spec->bits : 32,
-                                .group = spec->group,
-                                .scale = !ints             ? SCALE_NONE
-                                         : spec->scale_f32 ? SCALE_F32
-                                                           : SCALE_F16,
-                                .w_zero = spec->zero != 0,
-                                .a_zero = spec->act_zero != 0,
-                                .act = ints ? ACT_DYNAMIC_GROUP : ACT_FLOAT,
-                                .act_group = spec->act_group,
-                                .block_in = spec->block_in,
-                                .online = ints && online};
+    for (size_t i = 0; i < s->n_parts && r == ST_OK; i++)
+        r = spec_of(ld, s->parts[i].name, s->k, s->parts[i].role, &s->parts[i].spec);
+    return r == ST_OK ? site_describe(s, gguf_path(ld->g), ld->err) : r;
 }
 
-/* One linear layer of n outputs out of one or more matrices that read the same input. Outputs that
- * no matrix has a row for stay zero. */
-static int load_linear(struct loader *ld, struct linear *l, const struct part *parts,
-                       size_t n_parts, size_t n, size_t k, bool online)
+/* Each part by itself, its units one after another. */
+static int load_parts(struct loader *ld, struct linear *l, const struct site *s,
+                      const struct kernels *kernels)
 {
-    struct quant_spec spec[PARTS_MAX];
-    const struct kernels *kernels = kernels_get(ld->err);
-    int r = kernels ? ST_OK : ST_INVALID;
+    struct linear_part *parts = calloc(s->n_parts, sizeof(*parts));
+    int r = parts ? ST_OK : error_set(ld->err, ST_NOMEM, "out of memory");
 
-    assert(n_parts <= PARTS_MAX);
-    for (size_t i = 0; i < n_parts && r == ST_OK; i++) {
-        r = spec_of(ld, parts[i].name, k, parts[i].role, &spec[i]);
-        struct quant_spec alike = spec[i];
-        alike.block_out = spec[0].block_out;
-        if (r == ST_OK && memcmp(&alike, &spec[0], sizeof(alike)) != 0)
-            r = error_set(ld->err, ST_UNSUPPORTED,
-                          "%s: %s and %s read the same input in different schemes: not built",
-                          gguf_path(ld->g), parts[0].name, parts[i].name);
+    for (size_t i = 0; i < s->n_parts && r == ST_OK; i++) {
+        struct part own = s->parts[i];
+        own.at = 0;
+        own.step = weights_unit_step(own.unit);
+        parts[i].at = s->parts[i].at;
+        parts[i].step = s->parts[i].step;
+        parts[i].unit = own.step;
+        r = linear_open(&parts[i].linear, &s->descs[i], kernels, &ld->w->arena, own.name, ld->err);
+        if (r == ST_OK)
+            r = load_rows(ld, &parts[i].linear, &own, s->k);
     }
-    if (r != ST_OK)
-        return r;
-    struct linear_desc desc = desc_of(&spec[0], n, k, online);
-    r = linear_open(l, &desc, kernels, &ld->w->arena, parts[0].name, ld->err);
-    for (size_t i = 0; i < n_parts && r == ST_OK; i++)
-        r = load_rows(ld, l, &parts[i], k, &spec[i]);
-    ld->w->bytes += linear_bytes(l);
+    if (r == ST_OK)
+        linear_join(l, parts, s->n_parts, s->n);
+    else
+        free(parts);
     return r;
 }
 
-static struct part part_of(size_t layer, const char *name, size_t n, int role)
+/* Outputs that no matrix has a row for stay zero. */
+static int load_site(struct loader *ld, struct linear *l, struct site *s)
 {
-    struct part p = {.n = n, .role = role, .unit = n, .step = n};
-    snprintf(p.name, sizeof(p.name), "blk.%zu.%s", layer, name);
-    return p;
+    const struct kernels *kernels = kernels_get(ld->err);
+    int r = kernels ? describe(ld, s) : ST_INVALID;
+
+    if (r == ST_OK && !s->alike) {
+        r = load_parts(ld, l, s, kernels);
+    } else if (r == ST_OK) {
+        r = linear_open(l, &s->descs[0], kernels, &ld->w->arena, s->parts[0].name, ld->err);
+        for (size_t i = 0; i < s->n_parts && r == ST_OK; i++)
+            r = load_rows(ld, l, &s->parts[i], s->k);
+    }
+    steps_done(&ld->steps);
+    ld->w->bytes += r == ST_OK ? linear_bytes(l) : 0;
+    return r;
 }
 
 /* q, k and v biases in one vector; v's is rotated as v is. None at all: NULL. */
@@ -160,23 +190,23 @@ static int load_bias(struct loader *ld, size_t i, struct layer *layer, uint32_t 
 {
     const struct hparams *hp = &ld->w->hp;
     const size_t q = (size_t)hp->n_head * hp->head_dim, kv = (size_t)hp->n_kv * hp->head_dim;
-    const struct part parts[3] = {part_of(i, "attn_q.bias", q, 0), part_of(i, "attn_k.bias", kv, 0),
-                                  part_of(i, "attn_v.bias", kv, 0)};
+    static const char *const names[3] = {"attn_q.bias", "attn_k.bias", "attn_v.bias"};
+    const size_t n[3] = {q, kv, kv};
     float *all = calloc(q + 2 * kv, sizeof(*all)), *to = all;
     bool any = false;
 
     if (!all)
         return error_set(ld->err, ST_NOMEM, "out of memory for biases");
-    for (size_t p = 0; p < 3; to += parts[p].n, p++) {
+    for (size_t p = 0; p < 3; to += n[p], p++) {
         float *v = NULL;
-        int r = load_vector(ld, parts[p].name, parts[p].n, &v);
+        int r = load_layer_vector(ld, i, names[p], n[p], &v);
         if (r == ST_NOTFOUND)
             continue;
         if (r != ST_OK) {
             free(all);
             return r;
         }
-        memcpy(to, v, parts[p].n * sizeof(*v));
+        memcpy(to, v, n[p] * sizeof(*v));
         free(v);
         any = true;
     }
@@ -189,93 +219,86 @@ static int load_bias(struct loader *ld, size_t i, struct layer *layer, uint32_t 
     return ST_OK;
 }
 
-/* Every head begins a panel. Returns the outputs in all. */
-static size_t place_heads(struct part *qkv, size_t d)
+/* v turns its outputs as o expects its inputs, or not at all. */
+static int check_turn(struct loader *ld, const struct part *v, const struct part *o)
 {
-    size_t at = 0, step = weights_head_step(d);
+    const uint32_t block = v->spec.block_out, d = ld->w->hp.head_dim;
 
-    for (size_t i = 0; i < 3; i++) {
-        qkv[i].at = at;
-        qkv[i].unit = d;
-        qkv[i].step = step;
-        at += qkv[i].n / d * step;
-    }
-    return at;
-}
-
-static void take_turns(struct part *gate_up, size_t unit)
-{
-    for (size_t i = 0; i < 2; i++) {
-        gate_up[i].at = i * unit;
-        gate_up[i].unit = unit;
-        gate_up[i].step = 2 * unit;
-    }
+    if (block && block != o->spec.block_in)
+        return error_set(ld->err, ST_FORMAT, "%s: %s is rotated in blocks of %u but %s expects %u",
+                         gguf_path(ld->g), v->name, block, o->name, o->spec.block_in);
+    if (block && d % block)
+        return error_set(ld->err, ST_FORMAT,
+                         "%s: %s is rotated in blocks of %u, which heads of %u do not hold",
+                         gguf_path(ld->g), v->name, block, d);
+    return ST_OK;
 }
 
 static int load_layer(struct loader *ld, size_t i)
 {
-    const struct hparams *hp = &ld->w->hp;
     struct layer *layer = &ld->w->layers[i];
-    const size_t d = hp->d_model, q = (size_t)hp->n_head * hp->head_dim,
-                 kv = (size_t)hp->n_kv * hp->head_dim;
-    struct part qkv[3] = {part_of(i, "attn_q.weight", q, QUANT_PLAIN),
-                          part_of(i, "attn_k.weight", kv, QUANT_PLAIN),
-                          part_of(i, "attn_v.weight", kv, QUANT_V)};
-    const struct part o = part_of(i, "attn_output.weight", d, QUANT_O);
-    struct part gu[2] = {part_of(i, "ffn_gate.weight", hp->d_ff, QUANT_PLAIN),
-                         part_of(i, "ffn_up.weight", hp->d_ff, QUANT_PLAIN)};
-    const struct part down = part_of(i, "ffn_down.weight", d, QUANT_PLAIN);
-    struct quant_spec v_spec, o_spec;
+    struct linear *const to[SITES_OF_LAYER] = {&layer->qkv, &layer->o, &layer->gate_up,
+                                               &layer->down};
+    const size_t d = ld->w->hp.d_model;
+    struct site sites[SITES_OF_LAYER];
+    int r = load_layer_vector(ld, i, "attn_norm.weight", d, &layer->attn_norm);
 
-    int r = load_vector(ld, part_of(i, "attn_norm.weight", d, 0).name, d, &layer->attn_norm);
     if (r == ST_OK)
-        r = load_vector(ld, part_of(i, "ffn_norm.weight", d, 0).name, d, &layer->ffn_norm);
-    if (r == ST_OK)
-        r = spec_of(ld, qkv[2].name, d, QUANT_V, &v_spec);
-    if (r == ST_OK)
-        r = spec_of(ld, o.name, q, QUANT_O, &o_spec);
+        r = load_layer_vector(ld, i, "ffn_norm.weight", d, &layer->ffn_norm);
+    for (size_t s = 0; s < SITES_OF_LAYER && r == ST_OK; s++) {
+        sites[s] = site_of_layer(&ld->w->hp, ld->w->ffn_unit, i, s);
+        r = describe(ld, &sites[s]);
+    }
     if (r != ST_OK)
         return r;
-    if (v_spec.block_out && v_spec.block_out != o_spec.block_in)
-        return error_set(ld->err, ST_FORMAT, "%s: %s is rotated in blocks of %u but %s expects %u",
-                         gguf_path(ld->g), qkv[2].name, v_spec.block_out, o.name, o_spec.block_in);
-    if (v_spec.block_out && hp->head_dim % v_spec.block_out)
-        return error_set(ld->err, ST_FORMAT,
-                         "%s: %s is rotated in blocks of %u, which heads of %u do not hold",
-                         gguf_path(ld->g), qkv[2].name, v_spec.block_out, hp->head_dim);
-    take_turns(gu, ld->w->ffn_unit);
-    r = load_bias(ld, i, layer, v_spec.block_out);
+    const struct part *v = &sites[0].parts[2];
+    sites[1].online = v->spec.block_out == 0;
+    r = check_turn(ld, v, &sites[1].parts[0]);
     if (r == ST_OK)
-        r = load_linear(ld, &layer->qkv, qkv, 3, place_heads(qkv, hp->head_dim), d, true);
-    if (r == ST_OK)
-        r = load_linear(ld, &layer->o, &o, 1, d, q, v_spec.block_out == 0);
-    if (r == ST_OK)
-        r = load_linear(ld, &layer->gate_up, gu, 2, 2 * (size_t)hp->d_ff, d, true);
-    if (r == ST_OK)
-        r = load_linear(ld, &layer->down, &down, 1, d, hp->d_ff, true);
+        r = load_bias(ld, i, layer, v->spec.block_out);
+    for (size_t s = 0; s < SITES_OF_LAYER && r == ST_OK; s++)
+        r = load_site(ld, to[s], &sites[s]);
     return r;
 }
 
-/* Which scheme the file is in, or is converted to (design.md: "What runs"). */
-static void choose_scheme(struct loader *ld)
+/* Are all matrices of a type that Q8_0 is no loss to? */
+static bool all_q8_0(const struct loader *ld)
 {
     struct tensor_role role;
-    bool all_q8_0 = true;
+    bool all = true;
 
-    ld->as_stored = gguf_key(ld->g, "octet.scheme") != NULL;
     for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++) {
         const struct gguf_tensor *t = gguf_find(ld->g, role.name);
-        if (role.k && t && t->type != GGUF_Q8_0)
-            all_q8_0 = false;
+        all &= !role.k || !t || t->type == GGUF_Q8_0;
     }
-    quant_scheme_parse(all_q8_0 && !ld->as_stored ? "q8_0" : "int8", &ld->scheme, NULL);
+    return all;
+}
+
+/* Which scheme the file is in, or is converted to (design.md: "What runs"). plan: the caller's, or a
+ * default to be freed. */
+static int choose_scheme(struct loader *ld, const struct quant_plan *plan,
+                         struct quant_plan **ret_default)
+{
     struct gguf_str stored = {"", 0};
-    if (ld->precision == MODEL_FP32)
-        snprintf(ld->w->scheme, sizeof(ld->w->scheme), "fp32");
-    else if (ld->as_stored && gguf_get_str(ld->g, "octet.scheme", &stored, NULL) == ST_OK)
-        snprintf(ld->w->scheme, sizeof(ld->w->scheme), "%s", gguf_show(stored).text);
+    char *to = ld->w->scheme;
+    int r = ST_OK;
+
+    ld->tied = !source_exists(ld->g, "output.weight");
+    ld->as_stored = !plan && gguf_key(ld->g, "octet.scheme") != NULL;
+    if (plan)
+        r = weights_check_plan(ld->g, &ld->w->hp, plan, ld->err);
     else
-        quant_scheme_label(&ld->scheme, ld->w->scheme, sizeof(ld->w->scheme));
+        r = quant_plan_new(!ld->as_stored && all_q8_0(ld) ? "q8_0" : "int8", ret_default, ld->err);
+    if (r != ST_OK)
+        return r;
+    ld->plan = plan ? plan : *ret_default;
+    if (ld->precision == MODEL_FP32)
+        snprintf(to, sizeof(ld->w->scheme), "fp32");
+    else if (ld->as_stored && gguf_get_str(ld->g, "octet.scheme", &stored, NULL) == ST_OK)
+        snprintf(to, sizeof(ld->w->scheme), "%s", gguf_show(stored).text);
+    else
+        quant_plan_label(ld->plan, to, sizeof(ld->w->scheme));
+    return ST_OK;
 }
 
 static int load_freqs(struct loader *ld)
@@ -305,6 +328,19 @@ static int load_freqs(struct loader *ld)
     return r == ST_NOTFOUND ? ST_OK : r;
 }
 
+static int load_embed_smooth(struct loader *ld)
+{
+    const size_t d = ld->w->hp.d_model;
+    int r = load_vector(ld, WEIGHTS_EMBED_SMOOTH, d, &ld->w->embed_smooth);
+
+    for (size_t i = 0; r == ST_OK && i < d; i++)
+        if (!(ld->w->embed_smooth[i] > 0.0f))
+            r = error_set(ld->err, ST_FORMAT,
+                          "%s: %s[%zu] is not above 0: the embedding cannot be divided by it",
+                          gguf_path(ld->g), WEIGHTS_EMBED_SMOOTH, i);
+    return r == ST_NOTFOUND ? ST_OK : r;
+}
+
 static void count_params(struct loader *ld)
 {
     struct tensor_role role;
@@ -313,58 +349,76 @@ static void count_params(struct loader *ld)
             ld->w->n_params += (uint64_t)role.n * role.k;
 }
 
+static int add_room(struct loader *ld, struct site *s, size_t *bytes)
+{
+    size_t one;
+    int r = describe(ld, s);
+
+    for (size_t i = 0; r == ST_OK && i < (s->alike ? 1 : s->n_parts); i++)
+        if (!linear_room(&s->descs[i], &one) || __builtin_add_overflow(*bytes, one, bytes))
+            return error_set(ld->err, ST_NOMEM, "%s: the matrices are too large", gguf_path(ld->g));
+    return r;
+}
+
 /* Room for all matrices, as they will be packed. */
 static int open_arena(struct loader *ld)
 {
-    struct tensor_role role;
-    size_t bytes = 0, one;
+    struct site s = site_of_vocab(&ld->w->hp, "token_embd.weight");
+    size_t bytes = 0;
+    int r = add_room(ld, &s, &bytes);
 
-    for (size_t i = 0; weights_tensor_at(&ld->w->hp, i, &role); i++) {
-        struct quant_spec spec;
-        if (!role.k || !source_exists(ld->g, role.name))
-            continue;
-        int r = spec_of(ld, role.name, role.k, role.role, &spec);
-        if (r != ST_OK)
-            return r;
-        size_t n = role.n / role.unit * weights_head_step(role.unit);
-        struct linear_desc desc = desc_of(&spec, n, role.k, true);
-        if (!linear_room(&desc, &one) || __builtin_add_overflow(bytes, one, &bytes))
-            return error_set(ld->err, ST_NOMEM, "%s: the matrices are too large", gguf_path(ld->g));
+    s = site_of_vocab(&ld->w->hp, "output.weight");
+    if (r == ST_OK && !ld->tied)
+        r = add_room(ld, &s, &bytes);
+    for (size_t i = 0; i < ld->w->hp.n_layer * SITES_OF_LAYER && r == ST_OK; i++) {
+        s = site_of_layer(&ld->w->hp, ld->w->ffn_unit, i / SITES_OF_LAYER, i % SITES_OF_LAYER);
+        r = add_room(ld, &s, &bytes);
     }
-    if (arena_open(&ld->w->arena, bytes) != ST_OK)
-        return error_set(ld->err, ST_NOMEM, "out of memory for the weights (%zu bytes)", bytes);
-    return ST_OK;
+    if (r == ST_OK && arena_open(&ld->w->arena, bytes) != ST_OK)
+        r = error_set(ld->err, ST_NOMEM, "out of memory for the weights (%zu bytes)", bytes);
+    return r;
+}
+
+static int load_all(struct loader *ld)
+{
+    struct weights *w = ld->w;
+    struct site embed = site_of_vocab(&ld->w->hp, "token_embd.weight"),
+                head = site_of_vocab(&ld->w->hp, "output.weight");
+    int r = load_freqs(ld);
+
+    if (r == ST_OK)
+        r = open_arena(ld);
+    if (r == ST_OK)
+        r = load_vector(ld, "output_norm.weight", w->hp.d_model, &w->output_norm);
+    if (r == ST_OK)
+        r = load_embed_smooth(ld);
+    if (r == ST_OK)
+        r = load_site(ld, &w->embed, &embed);
+    if (r == ST_OK && !ld->tied)
+        r = load_site(ld, &w->head, &head);
+    for (size_t i = 0; i < w->hp.n_layer && r == ST_OK; i++)
+        r = load_layer(ld, i);
+    return r;
 }
 
 int weights_load(const struct gguf *g, enum model_precision precision,
-                 const struct model_progress *progress, struct weights *ret_weights,
-                 struct error *err)
+                 const struct quant_plan *plan, const struct model_progress *progress,
+                 struct weights *ret_weights, struct error *err)
 {
     struct weights w = {0};
     struct loader ld = {.g = g, .w = &w, .precision = precision, .progress = progress, .err = err};
-    struct part embed = {.name = "token_embd.weight", .role = QUANT_PLAIN},
-                head = {.name = "output.weight", .role = QUANT_PLAIN};
-
+    struct quant_plan *fallback = NULL;
     int r = weights_read_shape(g, &w.hp, err);
+
+    if (r == ST_OK)
+        r = choose_scheme(&ld, plan, &fallback);
     if (r != ST_OK)
         return r;
-    choose_scheme(&ld);
     count_params(&ld);
-    embed.n = embed.unit = embed.step = w.hp.n_vocab;
-    head.n = head.unit = head.step = w.hp.n_vocab;
     w.ffn_unit = w.hp.d_ff % FFN_UNIT ? w.hp.d_ff : FFN_UNIT;
     w.layers = calloc(w.hp.n_layer, sizeof(*w.layers));
-    r = w.layers ? load_freqs(&ld) : error_set(err, ST_NOMEM, "out of memory");
-    if (r == ST_OK)
-        r = open_arena(&ld);
-    if (r == ST_OK)
-        r = load_vector(&ld, "output_norm.weight", w.hp.d_model, &w.output_norm);
-    if (r == ST_OK)
-        r = load_linear(&ld, &w.embed, &embed, 1, w.hp.n_vocab, w.hp.d_model, true);
-    if (r == ST_OK && source_exists(g, head.name))
-        r = load_linear(&ld, &w.head, &head, 1, w.hp.n_vocab, w.hp.d_model, true);
-    for (size_t i = 0; i < w.hp.n_layer && r == ST_OK; i++)
-        r = load_layer(&ld, i);
+    r = w.layers ? load_all(&ld) : error_set(err, ST_NOMEM, "out of memory");
+    quant_plan_free(fallback);
     if (r != ST_OK) {
         weights_done(&w);
         return r;
@@ -382,17 +436,15 @@ void weights_done(struct weights *w)
         free(l->attn_norm);
         free(l->ffn_norm);
         free(l->qkv_bias);
+        free(l->qkv.parts);
+        free(l->gate_up.parts);
     }
     free(w->layers);
     arena_done(&w->arena);
     free(w->output_norm);
+    free(w->embed_smooth);
     free(w->inv_freq);
     *w = (struct weights){0};
-}
-
-size_t weights_head_step(size_t d)
-{
-    return packed_panels(d) * PANEL;
 }
 
 const struct linear *weights_head(const struct weights *w)

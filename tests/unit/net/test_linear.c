@@ -25,7 +25,7 @@ START_TEST(unbuilt_combinations_are_named)
                                  "no scales",
                                  "groups of 512",
                                  "in groups of 96",
-                                 "static",
+                                 "static activations in groups of 48",
                                  "float activations",
                                  "blocks of 128",
                                  "blocks of 64, in rows of 96"};
@@ -38,6 +38,7 @@ START_TEST(unbuilt_combinations_are_named)
     d[3].group = d[3].k = 512;
     d[4].act_group = 96;
     d[5].act = ACT_STATIC;
+    d[5].act_group = 48;
     d[6].act = ACT_FLOAT;
     d[7].block_in = 128;
     d[8].group = d[8].k = 96;
@@ -163,6 +164,8 @@ struct form_problem {
     struct linear_desc desc;
     int8_t q[FORM_N][FORM_K], zeros[FORM_N][FORM_K / 32];
     float scales[FORM_N][FORM_K / 32], x[FORM_ROWS][FORM_K];
+    size_t n_steps; /* static activations: 1 or FORM_K */
+    float steps[FORM_K], points[FORM_K];
 };
 
 static void form_fill(struct form_problem *p, const struct linear_desc *desc)
@@ -185,10 +188,34 @@ static void form_fill(struct form_problem *p, const struct linear_desc *desc)
             p->x[r][k] = sinf((float)(r * FORM_K + k)) * (k % 50 == 9 ? 20.0f : 1.0f) + 0.4f;
 }
 
+/* Too small for the largest inputs, which are cut then. */
+static void form_steps(struct form_problem *p, size_t n)
+{
+    p->n_steps = n;
+    for (size_t k = 0; k < FORM_K; k++) {
+        p->steps[k] = n == 1 ? 0.03f : 0.005f * (float)(1 + k % 13);
+        p->points[k] = !p->desc.a_zero ? 0.0f : n == 1 ? -128.0f : (float)(int)(k % 200) - 100.0f;
+    }
+}
+
 static float form_weight(const struct form_problem *p, size_t i, size_t k)
 {
     size_t g = k / p->desc.group;
     return p->scales[i][g] * (float)(p->q[i][k] - p->zeros[i][g]);
+}
+
+/* Static: input k of row r as its integer has it, where all have the largest step; that integer is the
+ * next one to it. */
+static double form_static(const struct form_problem *p, int8_t q, float x, size_t k, size_t *wrong)
+{
+    const double largest = p->n_steps == 1 ? 0.03 : 0.005 * 13, step = (double)p->steps[k];
+    double zero = (double)p->points[k], low = p->desc.a_zero ? -128.0 : -127.0;
+    double want = (double)x < step * (low - zero)     ? step * (low - zero)
+                  : (double)x > step * (127.0 - zero) ? step * (127.0 - zero)
+                                                      : (double)x;
+
+    *wrong += !(fabs(step * (q - zero) - want) <= step * 0.5001);
+    return largest * (q - zero);
 }
 
 /* Inputs within half a step of what they were, outputs what those inputs and weights give. */
@@ -203,7 +230,10 @@ static size_t form_wrong(const struct form_problem *p, const struct quant_rows *
             size_t at = r * FORM_K + k, g = at / group;
             double step = (double)q->scale[g];
             x[k] = step * (q->q[at] + (p->desc.a_zero ? q->zero[g] : 0));
-            wrong += !(fabs(x[k] - (double)p->x[r][k]) <= step * 0.5001);
+            if (p->desc.act == ACT_STATIC)
+                x[k] = form_static(p, q->q[at], p->x[r][k], k, &wrong);
+            else
+                wrong += !(fabs(x[k] - (double)p->x[r][k]) <= step * 0.5001);
         }
         for (size_t i = 0; i < FORM_N; i++) {
             double right = 0, size = 0;
@@ -229,6 +259,8 @@ static void form_run(const struct kernels *set, const struct form_problem *p, fl
 
     ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
     ck_assert_int_eq(linear_open(&l, &p->desc, set, &arena, "x", NULL), ST_OK);
+    if (p->desc.act == ACT_STATIC)
+        linear_set_steps(&l, p->steps, p->desc.a_zero ? p->points : NULL, p->n_steps);
     for (size_t i = 0; i < FORM_N; i++) {
         struct quant_row from = {(int8_t *)p->q[i], (float *)p->scales[i], (int8_t *)p->zeros[i]};
         linear_set_row(&l, i, &from);
@@ -257,7 +289,7 @@ START_TEST(every_form_multiplies)
     const uint32_t groups[][2] = {{32, 0},   {64, 0},  {64, FORM_K}, {FORM_K, 0}, {FORM_K, 64},
                                   {128, 32}, {96, 64}, {32, FORM_K}, {64, 128}};
     for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
-        for (unsigned f = 0; f < 16; f++) {
+        for (unsigned f = 0; f < 48; f++) {
             struct linear_desc desc = {.n = FORM_N,
                                        .k = FORM_K,
                                        .w_bits = f & 1 ? 4 : 8,
@@ -265,18 +297,121 @@ START_TEST(every_form_multiplies)
                                        .scale = f & 2 ? SCALE_F32 : SCALE_F16,
                                        .w_zero = f & 4,
                                        .a_zero = f & 8,
-                                       .act = ACT_DYNAMIC_GROUP,
+                                       .act = f < 16 ? ACT_DYNAMIC_GROUP : ACT_STATIC,
                                        .act_group = groups[g][1]};
             float want[FORM_ROWS * FORM_N], y[FORM_ROWS * FORM_N];
-            if (desc.w_bits == 4 && desc.group > NIBBLE_GROUP_MAX)
+            if ((desc.w_bits == 4 && desc.group > NIBBLE_GROUP_MAX) ||
+                (desc.act == ACT_STATIC && desc.act_group))
                 continue;
             form_fill(&p, &desc);
+            form_steps(&p, f < 32 ? 1 : FORM_K);
             form_run(kernels_at(0), &p, want);
             for (size_t i = 1; kernels_at(i); i++) {
                 form_run(kernels_at(i), &p, y);
                 ck_assert(memcmp(y, want, sizeof(y)) == 0);
             }
         }
+}
+END_TEST
+
+enum { MIX_K = 192, MIX_ROWS = 5, MIX_N = 256 };
+
+/* Parts of 8 and 4 bits and of floats, 128, 64 and 64 outputs: the last two take turns of 32. */
+static void mix_open(struct linear_part parts[3], const struct kernels *set, struct arena *arena)
+{
+    struct linear_desc d[3] = {{.n = 128, .w_bits = 8, .group = 64, .scale = SCALE_F16},
+                               {.n = 64, .w_bits = 4, .group = 96, .scale = SCALE_F32},
+                               {.n = 64, .w_bits = 16}};
+    int8_t q[MIX_K], zeros[6] = {0};
+    float scales[6], w[MIX_K];
+
+    for (size_t p = 0; p < 3; p++) {
+        d[p].k = MIX_K;
+        d[p].in_group = 32;
+        if (p < 2) {
+            d[p].act = ACT_DYNAMIC_GROUP;
+            d[p].act_group = 64;
+            d[p].block_in = 64;
+            d[p].online = true;
+        }
+        ck_assert_int_eq(linear_open(&parts[p].linear, &d[p], set, arena, "x", NULL), ST_OK);
+        for (size_t i = 0; i < d[p].n; i++) {
+            for (size_t k = 0; k < MIX_K; k++) {
+                q[k] = (int8_t)((int)(i * 7 + k * 5 + p) % 15 - 7);
+                w[k] = (float)q[k] / 8.0f;
+            }
+            for (size_t g = 0; g < 6; g++)
+                scales[g] = 1.0f / (float)(1 + g);
+            if (p < 2)
+                linear_set_row(&parts[p].linear, i, &(struct quant_row){q, scales, zeros});
+            else
+                linear_set_row_f32(&parts[p].linear, i, w);
+        }
+    }
+    parts[0].unit = parts[0].step = 128;
+    parts[1].at = 128;
+    parts[2].at = 160;
+    parts[1].unit = parts[2].unit = 32;
+    parts[1].step = parts[2].step = 64;
+}
+
+/* y as each part by itself gives it, put where the whole has it. */
+static void mix_apart(const struct linear_part *parts, const struct kernels *set,
+                      const struct linear_input *in, float *y)
+{
+    float own[MIX_ROWS * 128];
+
+    for (size_t p = 0; p < 3; p++) {
+        const size_t n = parts[p].linear.desc.n;
+        linear_run(&parts[p].linear, set, in, &(struct share){0, MIX_ROWS, 0, 1},
+                   &(struct gemm_out){.out = own, .ld = n});
+        for (size_t r = 0; r < MIX_ROWS; r++)
+            for (size_t i = 0; i < n; i++)
+                y[r * MIX_N + parts[p].at + i / parts[p].unit * parts[p].step + i % parts[p].unit] =
+                    own[r * n + i];
+    }
+}
+
+/* A layer of parts that are stored unlike: each output is its part's, whoever shares them; integers
+ * read integers, floats the floats that came. */
+START_TEST(parts_make_one_layer)
+{
+    for (size_t s = 0; kernels_at(s); s++) {
+        const struct kernels *set = kernels_at(s);
+        float x[MIX_ROWS * MIX_K], floats[MIX_ROWS * MIX_K], row[MIX_K], scale[MIX_ROWS * 6];
+        float want[MIX_ROWS * MIX_N], y[MIX_ROWS * MIX_N];
+        _Alignas(64) int8_t xq[MIX_ROWS * MIX_K];
+        int32_t comp[MIX_ROWS * 6], zero[MIX_ROWS * 6];
+        struct linear_input in = {.x = floats, .q = {xq, scale, comp, zero, MIX_K, 0}};
+        struct linear_part parts[3];
+        struct linear l;
+        struct arena arena;
+
+        ck_assert_int_eq(arena_open(&arena, 1 << 20), ST_OK);
+        mix_open(parts, set, &arena);
+        linear_join(&l, parts, 3, MIX_N);
+        ck_assert_uint_eq(linear_bytes(&l), arena.used);
+        for (size_t i = 0; i < MIX_ROWS * MIX_K; i++)
+            x[i] = sinf((float)i * 0.7f);
+        for (size_t r = 0; r < MIX_ROWS; r++) {
+            float *at = linear_stage(&l, &in, row, r, 0);
+            memcpy(at, x + r * MIX_K, sizeof(row));
+            linear_quantize(&l, set, at, &in, r, 0, MIX_K);
+        }
+        ck_assert(memcmp(floats, x, sizeof(x)) == 0);
+        mix_apart(parts, set, &in, want);
+        for (unsigned n_cols = 1; n_cols <= 9; n_cols++) {
+            memset(y, 0, sizeof(y));
+            for (unsigned col = 0; col < n_cols; col++) {
+                linear_run(&l, set, &in, &(struct share){0, 2, col, n_cols},
+                           &(struct gemm_out){.out = y, .ld = MIX_N});
+                linear_run(&l, set, &in, &(struct share){2, MIX_ROWS, col, n_cols},
+                           &(struct gemm_out){.out = y, .ld = MIX_N});
+            }
+            ck_assert_msg(memcmp(y, want, sizeof(y)) == 0, "%s, %u shares", set->name, n_cols);
+        }
+        arena_done(&arena);
+    }
 }
 END_TEST
 
@@ -325,8 +460,12 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {unbuilt_combinations_are_named, a_packed_row_reads_back,
-                                  the_rotation_cancels,           every_form_multiplies,
-                                  floats_read_back_and_multiply,  NULL};
+    const TTest *const tests[] = {unbuilt_combinations_are_named,
+                                  a_packed_row_reads_back,
+                                  the_rotation_cancels,
+                                  every_form_multiplies,
+                                  floats_read_back_and_multiply,
+                                  parts_make_one_layer,
+                                  NULL};
     return suite_run("linear", tests, 60);
 }

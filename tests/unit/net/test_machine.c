@@ -52,7 +52,7 @@ START_TEST(the_profile_counts_every_multiply_add_once)
     const struct tiny *t = &tiny_small;
     const double rows = (double)ROWS * t->layers;
     const double want[RUNNER_PARTS] = {
-        [PART_QKV] = rows * t->d * (t->heads + 2 * t->kv) * weights_head_step(t->head),
+        [PART_QKV] = rows * t->d * (t->heads + 2 * t->kv) * weights_unit_step(t->head),
         [PART_O] = rows * t->d * t->heads * t->head,
         [PART_GATE_UP] = rows * t->d * 2 * t->ff,
         [PART_DOWN] = rows * t->ff * t->d,

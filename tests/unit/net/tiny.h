@@ -121,7 +121,7 @@ static inline void tiny_load(const struct tiny *t, struct weights *w)
     snprintf(path, sizeof(path), "/tmp/octet_tiny_%d.gguf", (int)getpid());
     tiny_write(t, path);
     ck_assert_int_eq(gguf_open(path, &(struct gguf_opts){0}, &g, &err), ST_OK);
-    ck_assert_msg(weights_load(g, t->precision, &quiet, w, &err) == ST_OK, "%s", err.text);
+    ck_assert_msg(weights_load(g, t->precision, NULL, &quiet, w, &err) == ST_OK, "%s", err.text);
     gguf_close(g);
     unlink(path);
 }
