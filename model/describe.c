@@ -60,7 +60,8 @@ static uint64_t weights_in(const struct gguf *g, const struct gguf_tensor *x)
 {
     struct quant_spec spec;
 
-    if (ends_in(x->name, ".octet_scale") || ends_in(x->name, ".octet_zero"))
+    if (ends_in(x->name, ".octet_scale") || ends_in(x->name, ".octet_zero") ||
+        ends_in(x->name, ".octet_act"))
         return 0;
     return x->n_elems * (spec_of(g, x, &spec) && spec.bits == 4 ? 2 : 1);
 }
@@ -105,11 +106,65 @@ static size_t shape_rows(const struct hparams *hp, struct row rows[10])
 
 static void print_spec(FILE *f, const struct quant_spec *s)
 {
+    static const char *const acts[] = {"dynamic", "static", "channel"};
+
     fprintf(f,
             ",\"spec\":{\"bits\":%u,\"group\":%u,\"hadamard\":%u,\"act_group\":%u,"
-            "\"scale_f32\":%s,\"zero\":%s,\"act_zero\":%s}",
-            s->bits, s->group, s->block_in, quant_act_group(s), s->scale_f32 ? "true" : "false",
-            s->zero ? "true" : "false", s->act_zero ? "true" : "false");
+            "\"act\":\"%s\",\"scale_f32\":%s,\"zero\":%s,\"act_zero\":%s}",
+            s->bits, s->group, s->block_in, quant_act_group(s), acts[s->act_static],
+            s->scale_f32 ? "true" : "false", s->zero ? "true" : "false",
+            s->act_zero ? "true" : "false");
+}
+
+/* Alpha of each input that is smoothed (model/prepare.h), none of them or ill-formed: no names. */
+struct smooth_keys {
+    struct gguf_array names, alphas;
+};
+
+static struct smooth_keys smooth_keys(const struct gguf *g)
+{
+    struct smooth_keys none = {0}, found = {0};
+
+    if (gguf_get_strs(g, "octet.smooth.names", &found.names, NULL) != ST_OK ||
+        gguf_get_ints(g, "octet.smooth.alpha_percent", &found.alphas, NULL) != ST_OK ||
+        found.names.n != found.alphas.n)
+        return none;
+    return found;
+}
+
+static void print_smooth_json(FILE *f, const struct gguf *g)
+{
+    const struct smooth_keys s = smooth_keys(g);
+
+    fputs(",\"smooth\":", f);
+    if (!s.names.n)
+        fputs("null", f);
+    for (uint64_t i = 0; i < s.names.n; i++) {
+        int alpha = gguf_array_i32(&s.alphas, i);
+        fputs(i ? "," : "{", f);
+        put_json(f, s.names.strs[i].data, s.names.strs[i].len);
+        fprintf(f, alpha < 0 ? ":null" : ":%.2f", alpha / 100.0);
+    }
+    fputs(s.names.n ? "}" : "", f);
+}
+
+static void print_smooth(FILE *f, const struct gguf *g)
+{
+    const struct smooth_keys s = smooth_keys(g);
+    int least = 100, most = 0;
+    unsigned n = 0;
+
+    for (uint64_t i = 0; i < s.names.n; i++) {
+        int alpha = gguf_array_i32(&s.alphas, i);
+        if (alpha < 0)
+            continue;
+        least = alpha < least ? alpha : least;
+        most = alpha > most ? alpha : most;
+        n++;
+    }
+    if (n)
+        fprintf(f, "%-16s %u of %" PRIu64 " inputs, alpha %.2f to %.2f\n", "smoothed", n, s.names.n,
+                least / 100.0, most / 100.0);
 }
 
 /* The record of quality, and whether it is of this file. */
@@ -131,6 +186,104 @@ static void find_record(const struct gguf *g, const struct model_describe_opts *
         return;
     record_digest(g, &opts->progress, hex);
     ret_found->match = strcmp(hex, ret_found->quality.digest) == 0 ? MATCHES : CHANGED;
+}
+
+/* ---- the plan: what each module was to be ---- */
+
+/* The file's own, or its scheme as one; NULL: it has neither. */
+static struct quant_plan *find_plan(const struct gguf *g)
+{
+    struct gguf_str json = get_str(g, "octet.plan"), scheme = get_str(g, "octet.scheme");
+    struct quant_plan *plan = NULL;
+    char label[QUANT_LABEL_MAX];
+
+    if (json.len) {
+        quant_plan_parse(gguf_path(g), json.data, json.len, &plan, NULL);
+    } else if (scheme.len && scheme.len < sizeof(label)) {
+        snprintf(label, sizeof(label), "%.*s", (int)scheme.len, scheme.data);
+        quant_plan_new(label, &plan, NULL);
+    }
+    return plan;
+}
+
+/* Modules of one choice. */
+struct use {
+    char label[64];
+    uint64_t modules, weights, bytes;
+};
+enum { USES_MAX = 64 };
+
+static uint64_t bytes_of(const struct gguf *g, const char *name)
+{
+    const struct gguf_tensor *t = gguf_find(g, name);
+
+    return t ? t->n_bytes : 0;
+}
+
+/* Those of the file by what the plan says of them. Returns how many choices there are. */
+static size_t count_uses(const struct gguf *g, const struct hparams *hp,
+                         const struct quant_plan *plan, struct use uses[USES_MAX])
+{
+    const bool tied = !source_exists(g, "output.weight");
+    struct source_names octet;
+    struct tensor_role t;
+    size_t n = 0;
+
+    for (size_t i = 0; weights_tensor_at(hp, i, &t); i++) {
+        char label[sizeof(uses->label)];
+        size_t at = 0;
+        if (!t.k || !source_exists(g, t.name) || source_octet_names(t.name, &octet) != ST_OK)
+            continue;
+        quant_choice_label(quant_plan_choice(plan, t.name, tied), label, sizeof(label));
+        while (at < n && strcmp(uses[at].label, label) != 0)
+            at++;
+        if (at == USES_MAX)
+            continue;
+        if (at == n)
+            uses[n++] = (struct use){0};
+        const struct gguf_tensor *plain = gguf_find(g, t.name), *ints = gguf_find(g, octet.q);
+        memcpy(uses[at].label, label, sizeof(label));
+        uses[at].modules++;
+        uses[at].weights += plain ? plain->n_elems : weights_in(g, ints);
+        uses[at].bytes += bytes_of(g, t.name) + bytes_of(g, octet.q) + bytes_of(g, octet.scale) +
+                          bytes_of(g, octet.zero);
+    }
+    return n;
+}
+
+static double bits_each(const struct use *use)
+{
+    return use->weights ? 8.0 * (double)use->bytes / (double)use->weights : 0.0;
+}
+
+static void print_plan_json(FILE *f, const struct gguf *g, const struct hparams *hp)
+{
+    struct quant_plan *plan = find_plan(g);
+    char *json = plan ? quant_plan_json(plan) : NULL;
+    struct use uses[USES_MAX];
+
+    fprintf(f, ",\"plan\":%s,\"choices\":{", json ? json : "null");
+    for (size_t i = 0, n = plan && hp ? count_uses(g, hp, plan, uses) : 0; i < n; i++)
+        fprintf(f,
+                "%s\"%s\":{\"modules\":%" PRIu64 ",\"weights\":%" PRIu64 ",\"bytes\":%" PRIu64
+                ",\"bits_per_weight\":%.4f}",
+                i ? "," : "", uses[i].label, uses[i].modules, uses[i].weights, uses[i].bytes,
+                bits_each(&uses[i]));
+    fputc('}', f);
+    free(json);
+    quant_plan_free(plan);
+}
+
+static void print_plan(FILE *f, const struct gguf *g, const struct hparams *hp)
+{
+    struct quant_plan *plan = find_plan(g);
+    struct use uses[USES_MAX];
+
+    for (size_t i = 0, n = plan && hp ? count_uses(g, hp, plan, uses) : 0; i < n; i++)
+        fprintf(f, "%-16s %s: %" PRIu64 " module%s, %.1f M weights, %.2f bits each\n",
+                i ? "" : "plan", uses[i].label, uses[i].modules, uses[i].modules == 1 ? "" : "s",
+                (double)uses[i].weights / 1e6, bits_each(&uses[i]));
+    quant_plan_free(plan);
 }
 
 static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
@@ -165,6 +318,8 @@ static void print_json(FILE *f, const struct gguf *g, const struct hparams *hp,
             t->params ? 8.0 * (double)t->weight_bytes / (double)t->params : 0.0);
     for (size_t i = 0, n = hp ? shape_rows(hp, rows) : 0; i < n; i++)
         fprintf(f, ",\"%s\":%" PRIu64, rows[i].key, rows[i].value);
+    print_plan_json(f, g, hp);
+    print_smooth_json(f, g);
     fprintf(f, ",\"quality\":%s,\"quality_matches\":%s,\"tensors\":[", quality,
             matches[found->match]);
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
@@ -233,6 +388,8 @@ static void print_text(FILE *f, const struct gguf *g, const struct hparams *hp,
             fprintf(f, ", %s %.1f MB", gguf_type_name(type) ? gguf_type_name(type) : "unknown",
                     (double)t->by_type[type] / 1e6);
     fputs("\n", f);
+    print_plan(f, g, hp);
+    print_smooth(f, g);
     print_quality(f, found);
 }
 

@@ -88,7 +88,7 @@ static int load_weights(struct model *m, const struct gguf *g, const struct mode
     m->kernels = kernels_get(err);
     if (!m->kernels)
         return ST_INVALID;
-    r = weights_load(g, opts->precision, &opts->progress, &m->weights, err);
+    r = weights_load(g, opts->precision, opts->plan, &opts->progress, &m->weights, err);
     if (r != ST_OK)
         return r;
     const struct hparams *hp = &m->weights.hp;
@@ -165,6 +165,51 @@ out:
     }
     *ret_model = m;
     return ST_OK;
+}
+
+static int check_plan(const char *path, const struct quant_plan *plan, struct error *err)
+{
+    struct gguf *g = NULL;
+    struct hparams hp;
+    int r = gguf_open(path, &(struct gguf_opts){0}, &g, err);
+
+    if (r == ST_OK)
+        r = weights_read_shape(g, &hp, err);
+    if (r == ST_OK)
+        r = weights_check_plan(g, &hp, plan, err);
+    gguf_close(g);
+    return r;
+}
+
+int model_plan_read(const char *path, const char *model, struct quant_plan **ret_plan,
+                    struct error *err)
+{
+    struct quant_plan *plan = NULL;
+    int r = quant_plan_read(path, &plan, err);
+
+    if (r == ST_OK)
+        r = check_plan(model, plan, err);
+    if (r == ST_OK)
+        *ret_plan = plan;
+    else
+        quant_plan_free(plan);
+    return r;
+}
+
+bool model_plan_is_static(const struct quant_plan *plan)
+{
+    return quant_plan_is_static(plan);
+}
+
+int model_plan_parse(const char *name, const char *text, size_t len, struct quant_plan **ret_plan,
+                     struct error *err)
+{
+    return quant_plan_parse(name, text, len, ret_plan, err);
+}
+
+void model_plan_free(struct quant_plan *plan)
+{
+    quant_plan_free(plan);
 }
 
 int model_check_cpu(struct error *err)

@@ -38,11 +38,24 @@ struct model_progress {
 
 /* ---- model ---- */
 
+/* Mixed precision: which module (a matrix's name without ".weight") is stored as what. JSON:
+ *   {"version": 1, "default": "int8", "modules": {"blk.0.ffn_down": "f16", "blk.*.attn_v": "int4"}}
+ * Of modules that fit (* is any letters) the last counts. ST_INVALID, ST_FORMAT name what is wrong,
+ * also a module that the model's file has not. */
+struct quant_plan;
+int model_plan_read(const char *path, const char *model, struct quant_plan **ret_plan,
+                    struct error *err);
+int model_plan_parse(const char *name, const char *text, size_t len, struct quant_plan **ret_plan,
+                     struct error *err);
+bool model_plan_is_static(const struct quant_plan *plan);
+void model_plan_free(struct quant_plan *plan);
+
 struct model_opts {
     const char *path;
     enum model_precision
         precision; /* INT8: octet's and Q8_0 files as stored, others converted; FP32: dequantized */
-    bool vocab_only;    /* only the text part: any architecture, tensors not looked at */
+    const struct quant_plan *plan; /* INT8: converts to it, whatever the file is; NULL: as said */
+    bool vocab_only;               /* only the text part: any architecture, tensors not looked at */
     bool check_quality; /* hold the file's record of its quality, if any, against its content */
     struct model_progress progress;
 };
@@ -97,30 +110,113 @@ uint64_t observations_tokens(const struct observations *o);
 int observations_write(const struct observations *o, const char *path, struct error *err);
 int observations_read(const char *path, struct observations **ret_observations, struct error *err);
 
-/* Make an INT8 file. scheme: NULL or "int8" (symmetric, groups of 64, H64 input transform), "q8_0",
- * "fast", "int4", or a label (quant/spec.h: quant_scheme_parse). Writes OUT atomically (temporary
- * file, fsync, rename). */
+/* Make an INT8 file. scheme: "int8" (symmetric, groups of 64, H64 input transform), "q8_0", "fast",
+ * "int4", or a label (quant/spec.h: quant_scheme_parse). NULL: "int8", but a compressed-tensors
+ * directory stays as it is. Writes OUT atomically (temporary file, fsync, rename). */
 struct model_quantize_opts {
     const char *in, *out, *scheme;
-    /* NULL: each weight is rounded by itself; else the error of one is made up for by others (GPTQ) */
-    const struct observations *observations;
-    unsigned threads; /* of that; 0: 1 */
-    struct model_progress progress;
+    const struct quant_plan *plan;           /* in place of scheme; NULL: none */
+    const struct observations *observations; /* NULL: none, and nothing that learns from them: */
+    bool plain;  /* each weight is rounded by itself; else others make up for its error (GPTQ) */
+    bool smooth; /* inputs are made easier to round, weights harder (SmoothQuant) */
+    float alpha; /* of that: 0 .. 1; below 0: searched for each input */
+    bool clip;   /* ranges with the least error, weighted by the energy of the input */
+    const char *observer; /* of static activations, which need them; NULL: "percentile" */
+    bool statistics;      /* fill the report's list of tensors, which reads the weights once more */
+    unsigned threads;     /* of compensation; 0: 1 */
+    struct model_progress progress; /* "preparing" counts inputs, "quantizing" weights */
+};
+/* What became of one matrix. Its weights are taken as they are rounded: after the Hadamard
+ * transform. A weight's place on the grid is weight / scale + zero; the bins part the whole grid
+ * (-128 .. 127, or -8 .. 7, half a step more at either end) evenly, and what lies beyond the
+ * integers that may be used is in no bin but clipped. */
+enum { MODEL_STATS_BINS = 256 };
+struct model_tensor_stats {
+    char name[64];
+    uint64_t rows, columns;
+    uint64_t bytes_in, bytes_out;             /* as the source stores it, and as the file does */
+    uint32_t bits, group, block;              /* Hadamard block; 0: none */
+    bool affine;                              /* zero points are stored */
+    float min, max;                           /* weights */
+    float scale_min, scale_median, scale_max; /* magnitudes: a 4-bit scale may be negative */
+    int zero_min, zero_max;
+    uint64_t clipped;
+    double snr_db; /* as in the report below */
+    uint64_t bins[MODEL_STATS_BINS];
 };
 struct model_quantize_report {
     uint64_t n_tensors, n_quantized; /* tensors in all, and turned into integers */
     uint64_t bytes_in, bytes_out;    /* of the files */
-    uint64_t n_weights;              /* quantized weights */
-    double snr_db;                   /* signal over rounding noise of all quantized weights */
+    uint64_t n_weights;              /* that became integers or f16 */
+    double snr_db;                   /* signal over rounding noise of all of them */
     char worst_name[256];            /* tensor with the least signal over noise */
     double worst_snr_db;
-    char note[256];   /* what could not be as the scheme says, "" if nothing */
-    char scheme[128]; /* its label, in full */
+    char note[256];                     /* what could not be as the scheme says, "" if nothing */
+    char scheme[192];                   /* its label, in full */
+    uint64_t n_kept;                    /* values of norms and biases, stored as f32 */
+    bool compensated;                   /* by observations */
+    struct model_tensor_stats *tensors; /* [n_stats], in the network's order; the caller frees it.
+                                           NULL unless asked for */
+    size_t n_stats;
 };
-/* ST_INVALID: no scheme, with a sentence of what is one. */
+/* A sentence for those who quantize what is quantized already; "" if they don't. */
+int model_quantize_warning(const struct model_quantize_opts *opts, char text[static 256],
+                           struct error *err);
+/* ST_INVALID: no scheme, or no observer, with a sentence of what is one. */
 int model_check_scheme(const char *scheme, struct error *err);
+int model_check_observer(const char *observer, struct error *err);
+/* Activations are to be static, so that quantizing needs observations. */
+bool model_scheme_is_static(const char *scheme);
 int model_quantize(const struct model_quantize_opts *opts, struct model_quantize_report *ret_report,
                    struct error *err);
+
+/* A sensitivity sweep: what a model loses if one of its units alone is quantized, the rest in FP32, as
+ * KL divergence from its FP32 form on text that it drew itself. A unit is the matrices that read the
+ * same input ("blk.3.attn_qkv"), as errors of the input are theirs in common; "output", the head and
+ * a tied embedding; "embedding" of its own; and "kv", the key/value cache in INT8.
+ * What is measured once of a model serves every budget. 0.9 GB for SmolLM2-135M. */
+struct sweep;
+struct sweep_opts {
+    const char *in;                          /* the model's file */
+    const struct observations *observations; /* NULL: weights are rounded one by one; else GPTQ */
+    bool clip;                               /* with them: ranges are searched */
+    uint32_t n_tokens, n_ctx; /* of the text, and of each of its sequences; 0: 1,024 and 256 */
+    uint64_t seed;
+    unsigned threads;               /* 0: 1 */
+    struct model_progress progress; /* "drawing text" and "sweeping" count tokens */
+};
+struct sweep_item {
+    char unit[64];
+    char modules[3][64];       /* as a plan names them; "": none further */
+    char choice[64];           /* its label in full */
+    uint64_t n_weights, bytes; /* of the unit, as a file holds it */
+    double kld;                /* nats a token; NAN: not measured */
+};
+/* What the sweep is given and gives, item by item: units in order, choices in theirs. */
+struct sweep_items {
+    const char *const *choices; /* labels of a plan */
+    size_t n_choices;
+    /* item->kld is NAN: set it if it is known from before. Not ST_OK stops the sweep. */
+    int (*know)(void *arg, struct sweep_item *item);
+    /* The same item, measured. */
+    int (*take)(void *arg, const struct sweep_item *item, struct error *err);
+    void *arg;
+};
+int sweep_open(const struct sweep_opts *opts, struct sweep **ret_sweep, struct error *err);
+void sweep_free(struct sweep *sweep);
+/* What a sweep is of: results belong together where these are the same. */
+struct sweep_facts {
+    char source[SHA256_HEX];      /* digest of the model's file */
+    char text[SHA256_HEX];        /* of the ids of the text */
+    char calibration[SHA256_HEX]; /* text of the observations; "": none */
+    bool clip;                    /* ranges were searched */
+    uint32_t n_tokens, n_ctx;     /* in all, and of each sequence */
+    const int32_t *ids;           /* [n_tokens]; the sweep's */
+};
+const struct sweep_facts *sweep_facts(const struct sweep *sweep);
+int sweep_run(struct sweep *sweep, const struct sweep_items *items, struct error *err);
+/* The same for a whole file as it is served, with keys and values in INT8. */
+int sweep_measure(struct sweep *sweep, const char *path, double *ret_kld, struct error *err);
 
 /* The digest that a record of quality names: of the tensors and of the keys that say how they are
  * used, but not of the record itself. progress may be NULL. */

@@ -2,16 +2,17 @@
  *
  * The model runs in FP32, a sequence after another; what each linear layer reads of a step's rows is
  * put aside, and added to the sums when the step is over. Without a text the model draws its own
- * first: many sequences at once, each from BOS (as in "LLM-QAT", Liu et al. 2023, section 3.1). */
+ * first. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/draw.h"
 #include "model/observations.h"
 #include "model/quant/gram.h"
 #include "model/text/utf8.h"
 
-enum { TOKENS = 32768, CTX = 512, STEP_ROWS = 256, DRAW_SEQS = 32 };
+enum { TOKENS = 32768, CTX = 512, STEP_ROWS = 256 };
 
 struct observing {
     const struct model_observe_opts *opts;
@@ -21,7 +22,8 @@ struct observing {
     uint32_t n_ctx, n_tokens; /* whole sequences */
     int32_t *ids;             /* [n_tokens] */
     float **rows;             /* [n_sites]: this step's, as gram.h lays them */
-    float **turned;           /* [threads] */
+    float **turned;           /* [threads]: scratch */
+    _Atomic int status;       /* of the sums */
     unsigned threads;
     size_t n_rows; /* of this step */
 };
@@ -33,108 +35,6 @@ static void tell(const struct observing *ob, const char *what, uint64_t done)
 }
 
 /* ---- the text ---- */
-
-struct drawing {
-    struct runner *rn;
-    struct sampler *samplers[DRAW_SEQS];
-    uint32_t seqs[DRAW_SEQS];
-    size_t n;
-};
-
-/* Without BOS any token may begin, by the seed. */
-static int32_t first_token(const struct observing *ob, size_t seq)
-{
-    uint32_t n = model_info(ob->model)->n_vocab;
-
-    if (model_bos(ob->model) >= 0)
-        return model_bos(ob->model);
-    return (int32_t)((ob->opts->seed + seq * UINT64_C(0x9E3779B97F4A7C15)) >> 16) % (int32_t)n;
-}
-
-static int open_drawing(struct observing *ob, struct drawing *d, size_t first)
-{
-    struct sampler_opts so = {.temperature =
-                                  ob->opts->temperature > 0.0f ? ob->opts->temperature : 1.0f,
-                              .top_p = 1.0f,
-                              .repetition_penalty = 1.0f};
-
-    for (size_t i = 0; i < d->n; i++) {
-        so.seed = ob->opts->seed + first + i;
-        int r = sampler_open(ob->model, &so, &d->samplers[i]);
-        if (r == ST_OK)
-            r = runner_seq_new(d->rn, &d->seqs[i]);
-        if (r == ST_OK)
-            r = runner_seq_reserve(d->rn, d->seqs[i], ob->n_ctx);
-        if (r != ST_OK)
-            return r;
-        ob->ids[(first + i) * ob->n_ctx] = first_token(ob, first + i);
-    }
-    return ST_OK;
-}
-
-static void close_drawing(struct drawing *d)
-{
-    for (size_t i = 0; i < d->n; i++) {
-        if (d->samplers[i])
-            runner_seq_free(d->rn, d->seqs[i]);
-        sampler_free(d->samplers[i]);
-        d->samplers[i] = NULL;
-    }
-}
-
-/* One token for each of the sequences from `first` on. */
-static int draw_step(struct observing *ob, struct drawing *d, size_t first, uint32_t pos)
-{
-    struct batch_row rows[DRAW_SEQS];
-    struct sample_job jobs[DRAW_SEQS];
-    int r;
-
-    for (size_t i = 0; i < d->n; i++)
-        rows[i] = (struct batch_row){.token = ob->ids[(first + i) * ob->n_ctx + pos],
-                                     .seq = d->seqs[i],
-                                     .pos = pos,
-                                     .logits = true};
-    r = runner_step(d->rn, rows, d->n);
-    if (r != ST_OK)
-        return r;
-    for (size_t i = 0; i < d->n; i++)
-        jobs[i] = (struct sample_job){.sampler = d->samplers[i], .logits = runner_logits(d->rn, i)};
-    runner_sample(d->rn, jobs, d->n);
-    for (size_t i = 0; i < d->n; i++) {
-        if (jobs[i].status != ST_OK)
-            return jobs[i].status;
-        ob->ids[(first + i) * ob->n_ctx + pos + 1] = jobs[i].id[0];
-    }
-    return ST_OK;
-}
-
-static int draw_text(struct observing *ob)
-{
-    const size_t n_seqs = ob->n_tokens / ob->n_ctx;
-    struct drawing d = {.n = n_seqs < DRAW_SEQS ? n_seqs : DRAW_SEQS};
-    const struct runner_opts ro = {.n_ctx = ob->n_ctx,
-                                   .max_seqs = (uint32_t)d.n,
-                                   .max_rows = (uint32_t)d.n,
-                                   .kv = MODEL_KV_F16,
-                                   .threads = ob->threads};
-    int r = runner_open(ob->model, &ro, &d.rn, ob->err);
-
-    if (r != ST_OK)
-        return r;
-    for (size_t first = 0; r == ST_OK && first < n_seqs; first += d.n) {
-        d.n = n_seqs - first < d.n ? n_seqs - first : d.n;
-        r = open_drawing(ob, &d, first);
-        for (uint32_t pos = 0; r == ST_OK && pos + 1 < ob->n_ctx; pos++) {
-            r = draw_step(ob, &d, first, pos);
-            tell(ob, "drawing text", first * ob->n_ctx + (pos + 2) * d.n);
-        }
-        close_drawing(&d);
-    }
-    runner_free(d.rn);
-    return r == ST_OK ? r
-                      : error_set(ob->err, r, "%s: drawing text from the model stopped: %s",
-                                  ob->opts->in, status_name(r));
-}
 
 static int check_text(const struct observing *ob)
 {
@@ -176,6 +76,18 @@ static int take_text(struct observing *ob)
     return r;
 }
 
+static int own_text(struct observing *ob)
+{
+    const struct draw_opts d = {.n_seqs = ob->n_tokens / ob->n_ctx,
+                                .n_ctx = ob->n_ctx,
+                                .temperature = ob->opts->temperature,
+                                .seed = ob->opts->seed,
+                                .threads = ob->threads,
+                                .progress = ob->opts->progress};
+
+    return draw_text(ob->model, &d, ob->ids, ob->err);
+}
+
 /* ---- the pass ---- */
 
 static void put_aside(void *arg, size_t layer, enum observe_site site, size_t r, const float *x,
@@ -196,6 +108,27 @@ static void take_max(struct site *s, const float *rows, size_t t, size_t p)
         }
 }
 
+/* A step's rows, one after another. */
+static void gather(const float *panels, size_t t, size_t k, float *ret_rows)
+{
+    for (size_t c = 0; c < k; c += PANEL)
+        for (size_t r = 0; r < t; r++)
+            memcpy(ret_rows + r * k + c, panels + c * t + r * PANEL,
+                   (k - c < PANEL ? k - c : PANEL) * sizeof(float));
+}
+
+static void look(struct observing *ob, size_t i, const struct kernels *kernels, float *scratch)
+{
+    struct site *s = &ob->o->sites[i];
+
+    for (size_t v = 0; v < VIEWS; v++) {
+        gather(ob->rows[i], ob->n_rows, s->k, scratch);
+        int r = view_add(&s->views[v], kernels, scratch, ob->n_rows, scratch + s->k * STEP_ROWS);
+        if (r != ST_OK)
+            ob->status = r;
+    }
+}
+
 static void add_share(void *arg, unsigned worker, unsigned n_workers)
 {
     struct observing *ob = arg;
@@ -207,6 +140,8 @@ static void add_share(void *arg, unsigned worker, unsigned n_workers)
                  ob->turned[worker]);
         for (size_t p = worker; p < packed_panels(s->k); p += n_workers)
             take_max(s, ob->rows[i], ob->n_rows, p);
+        if (i % n_workers == worker)
+            look(ob, i, kernels, ob->turned[worker]);
     }
 }
 
@@ -226,7 +161,7 @@ static int open_rows(struct observing *ob)
             return ST_NOMEM;
     }
     for (size_t i = 0; i < ob->threads; i++) {
-        ob->turned[i] = malloc(widest * STEP_ROWS * sizeof(float));
+        ob->turned[i] = malloc(widest * (STEP_ROWS + 2) * sizeof(float));
         if (!ob->turned[i])
             return ST_NOMEM;
     }
@@ -260,6 +195,8 @@ static int run_sequence(struct observing *ob, struct runner *rn, size_t first)
         r = runner_step(rn, rows, ob->n_rows);
         if (r == ST_OK)
             runner_parallel(rn, add_share, ob);
+        if (r == ST_OK)
+            r = ob->status;
         ob->o->n_rows += ob->n_rows;
         tell(ob, "observing", first + pos + ob->n_rows);
     }
@@ -326,7 +263,7 @@ int model_observe(const struct model_observe_opts *opts, struct observations **r
     if (!ob.ids)
         r = error_set(err, ST_NOMEM, "out of memory");
     if (r == ST_OK)
-        r = opts->text ? take_text(&ob) : draw_text(&ob);
+        r = opts->text ? take_text(&ob) : own_text(&ob);
     if (r == ST_OK)
         r = run_pass(&ob);
     if (r == ST_OK)

@@ -3,120 +3,43 @@
  *
  * Matrices go row by row through quant/source.h, the way the loader takes them, so that a file made
  * here and a file converted while loading run on the same bytes. Vectors are written as f32. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/compensated.h"
 #include "model/format/dequant.h"
 #include "model/format/gguf_write.h"
-#include "model/model.h"
-#include "model/net/weights.h"
-#include "model/quant/source.h"
+#include "model/quantize_priv.h"
+#include "model/requantize.h"
+#include "model/statistics.h"
 
-struct job {
-    const struct model_quantize_opts *opts;
-    struct quant_scheme scheme;
-    bool q8_0;       /* standard tensors are written */
-    bool tied;       /* the embedding is the head */
-    bool *scale_f32; /* [weights_tensor_at's i] a scale of it is beyond f16 */
-    size_t n_roles;
-    bool beyond_f16; /* why the last matrix failed */
-    struct gguf *g;
-    struct hparams hp;
-    struct gguf_writer *out;
-    struct compensated *compensated; /* NULL: weights are rounded one by one */
-    struct model_quantize_report report;
-    struct source_noise sum;
-    uint64_t done, total; /* weights, a byte each in the output: progress */
-    struct error *err;
-};
-
-/* Tensor i of weights_tensor_at. */
-static struct quant_spec spec_of(const struct job *j, size_t i, const struct tensor_role *t)
+struct quant_spec quantize_spec(const struct job *j, size_t i, const struct tensor_role *t)
 {
-    struct quant_choice c = *quant_scheme_choice(&j->scheme, t->name, j->tied);
+    struct quant_spec s;
 
-    c.scale_f32 |= j->scale_f32[i];
-    return quant_spec_for(&c, t->role, t->k, hparams_head_block(&j->hp));
+    if (j->as_stored && source_stored_spec(j->g, t->name, &s, NULL) == ST_OK && s.bits)
+        return s;
+    s = quant_plan_spec(j->plan, t->name, (enum quant_role)t->role, t->k,
+                        j->as_stored ? 0 : hparams_head_block(&j->hp), j->tied);
+    s.scale_f32 |= j->scale_f32[i];
+    return s;
 }
 
-static bool is_matrix(const struct job *j, const struct tensor_role *t)
+bool quantize_is_matrix(const struct job *j, const struct tensor_role *t)
 {
     return t->k && source_exists(j->g, t->name);
 }
 
-/* Keys that say how the old file was quantized do not carry over. */
-static int write_keys(struct job *j)
+static bool is_vector(const struct job *j, const struct tensor_role *t)
 {
-    int r = ST_OK;
-
-    for (size_t i = 0; i < gguf_n_keys(j->g) && r == ST_OK; i++) {
-        const struct gguf_kv *kv = gguf_kv_at(j->g, i);
-        struct gguf_str name = gguf_kv_name(kv);
-        bool drop = (name.len >= 6 && memcmp(name.data, "octet.", 6) == 0) ||
-                    (name.len == 17 && memcmp(name.data, "general.file_type", 17) == 0) ||
-                    (name.len == 28 && memcmp(name.data, "general.quantization_version", 28) == 0);
-        if (!drop)
-            r = gguf_write_copy(j->out, kv);
-    }
-    if (r == ST_OK && j->opts->observations)
-        r = observations_write_keys(j->opts->observations, j->out);
-    if (r == ST_OK && j->q8_0) {
-        r = gguf_write_u32(j->out, "general.file_type", 7); /* "mostly Q8_0" in GGUF's own list */
-        return r == ST_OK ? gguf_write_u32(j->out, "general.quantization_version", 2) : r;
-    }
-    char label[128];
-    quant_scheme_label(&j->scheme, label, sizeof(label));
-    if (r == ST_OK)
-        r = gguf_write_u32(j->out, "octet.version", 1);
-    return r == ST_OK ? gguf_write_str(j->out, "octet.scheme", label, strlen(label)) : r;
-}
-
-/* octet.linear.*: parallel arrays, one element a matrix. Keys that hold nothing but zeros and may be
- * left out are. */
-static int write_plan(struct job *j)
-{
-    struct tensor_role t;
-    size_t n = 0;
-    struct gguf_str *names = calloc(j->n_roles, sizeof(*names));
-    char(*text)[64] = calloc(j->n_roles, sizeof(*text));
-    uint32_t *nums = calloc(j->n_roles * SOURCE_LINEAR_KEYS, sizeof(*nums));
-    uint32_t any[SOURCE_LINEAR_KEYS] = {1, 1, 1, 1};
-    int r = names && text && nums ? ST_OK : ST_NOMEM;
-
-    for (size_t i = 0; r == ST_OK && weights_tensor_at(&j->hp, i, &t); i++) {
-        if (!is_matrix(j, &t))
-            continue;
-        struct quant_spec s = spec_of(j, i, &t);
-        uint32_t v[SOURCE_LINEAR_KEYS];
-        size_t len = strlen(t.name) - strlen(".weight");
-        memcpy(text[n], t.name, len);
-        names[n] = (struct gguf_str){text[n], len};
-        memcpy(v, &s, sizeof(v));
-        for (size_t k = 0; k < SOURCE_LINEAR_KEYS; k++) {
-            nums[k * j->n_roles + n] = v[k];
-            any[k] |= v[k];
-        }
-        n++;
-    }
-    if (r == ST_OK)
-        r = gguf_write_strs(j->out, "octet.linear.names", names, n);
-    for (size_t k = 0; k < SOURCE_LINEAR_KEYS && r == ST_OK; k++)
-        if (any[k])
-            r = gguf_write_u32s(j->out, source_linear_keys[k], nums + k * j->n_roles, n);
-    free(names);
-    free(text);
-    free(nums);
-    return r;
+    return gguf_find(j->g, t->name) || (j->prepared && prepare_adds(j->prepared, t->name));
 }
 
 /* What a matrix does not get as it was asked for, said once for each width: later widths join. */
 static void note(struct job *j, const struct tensor_role *t, const struct quant_spec *s)
 {
-    const struct quant_choice *c = quant_scheme_choice(&j->scheme, t->name, j->tied);
+    const struct quant_choice *c = quant_plan_choice(j->plan, t->name, j->tied);
     char what[128], line[sizeof(j->report.note)];
     size_t used = strlen(j->report.note);
 
@@ -124,7 +47,7 @@ static void note(struct job *j, const struct tensor_role *t, const struct quant_
     struct quant_choice wanted = *c;
     wanted.block = t->role == QUANT_O ? s->block_in : c->block;
     quant_spec_differs(&wanted, s, t->k, what, sizeof(what));
-    if (!what[0])
+    if (!what[0] || j->as_stored)
         return;
     snprintf(line, sizeof(line), "rows of %zu: %s", t->k, what);
     if (!strstr(j->report.note, line))
@@ -136,7 +59,8 @@ static int declare_octet(struct job *j, const struct tensor_role *t, const struc
 {
     size_t kp = quant_padded(s, t->k);
     const uint64_t values[2] = {s->bits == 4 ? kp / 2 : kp, t->n},
-                   beside[2] = {kp / s->group, t->n};
+                   beside[2] = {kp / s->group, t->n},
+                   steps[2] = {s->act_static == QUANT_CHANNEL ? t->k : 1, s->act_zero ? 2 : 1};
     struct source_names names;
     int r = source_octet_names(t->name, &names);
 
@@ -146,14 +70,20 @@ static int declare_octet(struct job *j, const struct tensor_role *t, const struc
         r = gguf_write_tensor(j->out, names.scale, s->scale_f32 ? GGUF_F32 : GGUF_F16, beside, 2);
     if (r == ST_OK && s->zero)
         r = gguf_write_tensor(j->out, names.zero, GGUF_I8, beside, 2);
+    if (r == ST_OK && s->act_static)
+        r = gguf_write_tensor(j->out, names.act, GGUF_F32, steps, 2);
     note(j, t, s);
     return r;
 }
 
 static int declare_matrix(struct job *j, size_t i, const struct tensor_role *t)
 {
-    struct quant_spec s = spec_of(j, i, t);
+    const struct quant_spec s = quantize_spec(j, i, t);
 
+    if (!quant_is_ints(&s))
+        return gguf_write_tensor(j->out, t->name, s.bits == 16 ? GGUF_F16 : GGUF_F32,
+                                 (uint64_t[2]){t->k, t->n}, 2);
+    j->report.n_quantized++;
     if (!j->q8_0)
         return declare_octet(j, t, &s);
     if (t->k % 32)
@@ -170,12 +100,12 @@ static int declare(struct job *j)
     int r = ST_OK;
 
     for (size_t i = 0; r == ST_OK && weights_tensor_at(&j->hp, i, &t); i++) {
-        if (is_matrix(j, &t)) {
+        if (quantize_is_matrix(j, &t)) {
             r = declare_matrix(j, i, &t);
             j->total += (uint64_t)t.n * t.k;
-            j->report.n_quantized++;
-        } else if (gguf_find(j->g, t.name)) {
+        } else if (is_vector(j, &t)) {
             r = gguf_write_tensor(j->out, t.name, GGUF_F32, (uint64_t[1]){t.n}, 1);
+            j->report.n_kept += t.n;
         } else {
             continue;
         }
@@ -187,32 +117,20 @@ static int declare(struct job *j)
 static int write_vector(struct job *j, const struct tensor_role *t)
 {
     float *x = NULL;
-    int r = weights_read_vector(j->g, t->name, t->n, &x, j->err);
+    int r = ST_OK;
 
+    if (gguf_find(j->g, t->name))
+        r = weights_read_vector(j->g, t->name, t->n, &x, j->err);
+    else if (!(x = malloc(t->n * sizeof(*x))))
+        r = ST_NOMEM;
+    for (size_t i = 0; r == ST_OK && !gguf_find(j->g, t->name) && i < t->n; i++)
+        x[i] = 1.0f;
+    if (r == ST_OK && j->prepared)
+        prepare_vector(j->prepared, t->name, t->n, x);
     if (r == ST_OK)
         r = gguf_write_data(j->out, x, t->n * sizeof(*x), j->err);
     free(x);
     return r;
-}
-
-static double snr_db(double signal, double noise)
-{
-    if (noise <= 0.0)
-        return 200.0; /* exact */
-    return signal > 0.0 ? 10.0 * log10(signal / noise) : 0.0;
-}
-
-static void add_noise(struct job *j, const struct tensor_role *t, const struct source_noise *n)
-{
-    double db = snr_db(n->signal, n->noise);
-
-    if (j->sum.n_weights == 0 || db < j->report.worst_snr_db) {
-        j->report.worst_snr_db = db;
-        snprintf(j->report.worst_name, sizeof(j->report.worst_name), "%s", t->name);
-    }
-    j->sum.signal += n->signal;
-    j->sum.noise += n->noise;
-    j->sum.n_weights += (uint64_t)t->n * t->k;
 }
 
 /* One row of standard Q8_0: blocks of a scale and 32 bytes. */
@@ -238,22 +156,6 @@ static int write_octet_row(struct job *j, const struct quant_row *row, size_t kp
     return gguf_write_data(j->out, nibbles, kp / 2, j->err);
 }
 
-/* n scales as the spec has them, in place. */
-static int write_scales(struct job *j, float *scales, size_t n, const struct quant_spec *spec)
-{
-    uint16_t *half = (uint16_t *)(void *)scales;
-
-    if (spec->scale_f32)
-        return gguf_write_data(j->out, scales, n * sizeof(*scales), j->err);
-    for (size_t i = 0; i < n; i++) {
-        float scale;
-        memcpy(&scale, &scales[i], sizeof(scale));
-        uint16_t h = f32_to_f16(scale);
-        memcpy(&half[i], &h, sizeof(h));
-    }
-    return gguf_write_data(j->out, half, n * sizeof(*half), j->err);
-}
-
 /* A matrix as integers, on its way to the file. */
 struct integers {
     struct quant_spec spec;
@@ -262,7 +164,9 @@ struct integers {
     bool whole;           /* all rows are made before the first is written */
     struct quant_row all; /* q of a row, or whole: of all; scales and zeros of all */
     struct source_noise noise;
-    uint8_t *nibbles; /* [kp / 2] */
+    uint8_t *nibbles;         /* [kp / 2] */
+    struct statistics *stats; /* NULL: not asked for */
+    struct steps steps;
 };
 
 /* Row i, made now or before. */
@@ -275,6 +179,13 @@ static int make_row(struct job *j, const struct integers *m, size_t i, struct qu
     return m->whole ? ST_OK : source_row_ints(m->source, i, &row, j->err);
 }
 
+static void row_done(struct job *j, const struct tensor_role *t, size_t i)
+{
+    j->done += t->k;
+    if (j->opts->progress.fn && i % 256 == 255)
+        j->opts->progress.fn(j->opts->progress.arg, "quantizing", j->done, j->total);
+}
+
 /* The matrix row by row; what is beside the integers is kept for after them. */
 static int write_rows(struct job *j, const struct tensor_role *t, const struct integers *m)
 {
@@ -283,17 +194,23 @@ static int write_rows(struct job *j, const struct tensor_role *t, const struct i
 
     for (size_t i = 0; i < t->n && r == ST_OK; i++) {
         r = make_row(j, m, i, &row);
+        if (r == ST_OK && m->stats)
+            r = statistics_row(m->stats, i, &row, j->err);
         if (r == ST_OK)
             r = j->q8_0 ? write_q8_0_row(j, &row, m->groups)
                         : write_octet_row(j, &row, m->kp, m->spec.bits, m->nibbles);
-        j->done += t->k;
-        if (j->opts->progress.fn && i % 256 == 255)
-            j->opts->progress.fn(j->opts->progress.arg, "quantizing", j->done, j->total);
+        row_done(j, t, i);
     }
+    if (r == ST_OK && m->stats)
+        r = statistics_end(m->stats, m->all.scales, m->all.zeros);
     if (r == ST_OK && !j->q8_0)
-        r = write_scales(j, m->all.scales, t->n * m->groups, &m->spec);
+        r = gguf_write_floats(j->out, m->all.scales, t->n * m->groups, !m->spec.scale_f32, j->err);
     if (r == ST_OK && m->spec.zero)
         r = gguf_write_data(j->out, m->all.zeros, t->n * m->groups, j->err);
+    if (r == ST_OK && m->steps.n)
+        r = gguf_write_data(j->out, m->steps.step, m->steps.n * sizeof(float), j->err);
+    if (r == ST_OK && m->steps.zero)
+        r = gguf_write_data(j->out, m->steps.zero, m->steps.n * sizeof(float), j->err);
     return r;
 }
 
@@ -313,46 +230,106 @@ static int make_and_write(struct job *j, const struct tensor_role *t, struct int
     if (!m->whole)
         m->noise = *source_noise(m->source);
     if (r == ST_OK)
-        add_noise(j, t, &m->noise);
+        statistics_add(&j->report, &j->sum, t, &m->noise);
     j->beyond_f16 = m->noise.beyond_f16;
+    return r;
+}
+
+static int write_float_matrix(struct job *j, const struct tensor_role *t,
+                              const struct quant_spec *spec)
+{
+    float *row = malloc(t->k * sizeof(*row));
+    struct source *source = NULL;
+    struct statistics *stats = NULL;
+    int r = row ? source_open(j->g, t->name, t->n, t->k, spec, &source, j->err)
+                : error_set(j->err, ST_NOMEM, "out of memory for %s", t->name);
+
+    if (r == ST_OK && j->prepared)
+        r = prepare_source(j->prepared, t, spec, source, j->err);
+    if (r == ST_OK && j->tensors)
+        r = statistics_open(j->g, t, spec, source, &j->tensors[j->n_stats++], &stats);
+    for (size_t i = 0; i < t->n && r == ST_OK; i++) {
+        r = source_row_f32(source, i, row, j->err);
+        if (r == ST_OK && stats)
+            statistics_floats(stats, row);
+        if (r == ST_OK)
+            r = gguf_write_floats(j->out, row, t->k, spec->bits == 16, j->err);
+        row_done(j, t, i);
+    }
+    if (r == ST_OK && spec->bits == 16)
+        statistics_add(&j->report, &j->sum, t, source_noise(source));
+    statistics_free(stats);
+    source_free(source);
+    free(row);
+    return r;
+}
+
+/* Steps of static activations, where they are, by what was observed. */
+static int take_steps(struct job *j, const struct tensor_role *t, struct integers *m)
+{
+    if (!m->spec.act_static)
+        return ST_OK;
+    if (!j->prepared)
+        return error_set(j->err, ST_INVALID, "%s: static activations need observations", t->name);
+    if (m->spec.act_static == QUANT_CHANNEL && j->opts->clip)
+        return error_set(j->err, ST_INVALID,
+                         "%s: --clip does not go with a step a channel: leave one of them out",
+                         t->name);
+    int r = observations_steps(j->opts->observations, t->name, j->tied,
+                               prepare_factors(j->prepared, t->name), &j->observer, &m->spec,
+                               &m->steps, j->err);
+    if (r == ST_OK && m->steps.n > 1)
+        source_set_steps(m->source, &m->steps);
     return r;
 }
 
 static int write_matrix(struct job *j, size_t i, const struct tensor_role *t)
 {
-    const bool one_scale = quant_scheme_choice(&j->scheme, t->name, j->tied)->tensor;
-    struct integers m = {.spec = spec_of(j, i, t)};
+    const bool one_scale = quant_plan_choice(j->plan, t->name, j->tied)->tensor;
+    struct integers m = {.spec = quantize_spec(j, i, t)};
+    if (!quant_is_ints(&m.spec))
+        return write_float_matrix(j, t, &m.spec);
     int r = source_open(j->g, t->name, t->n, t->k, &m.spec, &m.source, j->err);
 
     m.kp = quant_padded(&m.spec, t->k);
     m.groups = m.kp / m.spec.group;
     m.whole = j->compensated && compensated_has(j->compensated, t) && !one_scale;
+    if (r == ST_OK && j->prepared)
+        r = prepare_source(j->prepared, t, &m.spec, m.source, j->err);
+    if (r == ST_OK)
+        r = take_steps(j, t, &m);
     if (r == ST_OK && one_scale)
         r = source_one_scale(m.source, j->err);
+    if (r == ST_OK && j->tensors)
+        r = statistics_open(j->g, t, &m.spec, m.source, &j->tensors[j->n_stats++], &m.stats);
     if (r == ST_OK)
         r = make_and_write(j, t, &m);
+    statistics_free(m.stats);
     source_free(m.source);
     free(m.all.q);
     free(m.all.scales);
     free(m.all.zeros);
     free(m.nibbles);
+    steps_done(&m.steps);
     return r;
 }
 
 static int write_all(struct job *j)
 {
     struct tensor_role t;
-    int r = write_keys(j);
+    int r = quantize_write_keys(j);
 
     if (r == ST_OK && !j->q8_0)
-        r = write_plan(j);
+        r = quantize_write_specs(j);
     if (r == ST_OK)
         r = declare(j);
+    if (r == ST_OK && j->opts->progress.fn)
+        j->opts->progress.fn(j->opts->progress.arg, "quantizing", 0, j->total);
     for (size_t i = 0; r == ST_OK && weights_tensor_at(&j->hp, i, &t); i++) {
-        if (is_matrix(j, &t)) {
+        if (quantize_is_matrix(j, &t)) {
             r = write_matrix(j, i, &t);
             j->scale_f32[i] |= j->beyond_f16;
-        } else if (gguf_find(j->g, t.name)) {
+        } else if (is_vector(j, &t)) {
             r = write_vector(j, &t);
         }
     }
@@ -361,19 +338,45 @@ static int write_all(struct job *j)
     return r;
 }
 
-static int open_compensated(struct job *j)
+static struct quant_spec spec_by_role(const void *arg, const struct tensor_role *t)
+{
+    const struct job *j = arg;
+    struct tensor_role role;
+    size_t i = 0;
+
+    while (weights_tensor_at(&j->hp, i, &role) && strcmp(role.name, t->name) != 0)
+        i++;
+    return quantize_spec(j, i, t);
+}
+
+/* What is learnt from the observations before anything is written. */
+static int prepare(struct job *j)
 {
     const struct model_quantize_opts *o = j->opts;
+    const struct prepare_opts opts = {.g = j->g,
+                                      .hp = &j->hp,
+                                      .observations = o->observations,
+                                      .spec = spec_by_role,
+                                      .arg = j,
+                                      .smooth = o->smooth,
+                                      .clip = o->clip,
+                                      .standard = j->q8_0,
+                                      .alpha = o->alpha,
+                                      .progress = o->progress};
     int r = observations_check(o->observations, j->g, j->err);
 
-    return r == ST_OK ? compensated_open(o->observations, j->tied, o->threads ? o->threads : 1,
-                                         &j->compensated, j->err)
-                      : r;
+    if (r == ST_OK)
+        r = prepare_open(&opts, &j->prepared, j->err);
+    if (r != ST_OK || o->plain)
+        return r;
+    return compensated_open(o->observations, j->prepared, o->clip, o->threads ? o->threads : 1,
+                            &j->compensated, j->err);
 }
 
 static int open_input(struct job *j)
 {
     const struct gguf_opts go = {0};
+    struct gguf_str stored;
     struct tensor_role t;
     int r = gguf_open(j->opts->in, &go, &j->g, j->err);
 
@@ -381,14 +384,24 @@ static int open_input(struct job *j)
         r = weights_read_shape(j->g, &j->hp, j->err);
     if (r != ST_OK)
         return r;
-    j->q8_0 = quant_scheme_is_q8_0(&j->scheme);
+    r = weights_check_plan(j->g, &j->hp, j->plan, j->err);
+    if (r != ST_OK)
+        return r;
+    j->q8_0 = quant_plan_is_q8_0(j->plan);
+    j->as_stored = requantize_keeps(j->opts, j->g);
+    if (j->as_stored && gguf_get_str(j->g, "octet.scheme", &stored, NULL) == ST_OK)
+        snprintf(j->label, sizeof(j->label), "%s", gguf_show(stored).text);
+    else
+        quant_plan_label(j->plan, j->label, sizeof(j->label));
     j->tied = !source_exists(j->g, "output.weight");
     while (weights_tensor_at(&j->hp, j->n_roles, &t))
         j->n_roles++;
     j->scale_f32 = calloc(j->n_roles, sizeof(*j->scale_f32));
-    if (!j->scale_f32)
+    if (j->opts->statistics)
+        j->tensors = calloc(j->n_roles, sizeof(*j->tensors));
+    if (!j->scale_f32 || (j->opts->statistics && !j->tensors))
         return ST_NOMEM;
-    return j->opts->observations ? open_compensated(j) : ST_OK;
+    return j->opts->observations ? prepare(j) : ST_OK;
 }
 
 /* The whole file once. ret_again: a matrix has turned out to need f32 scales; its neighbours in the
@@ -401,8 +414,11 @@ static int write_once(struct job *j, bool *ret_again)
     if (r != ST_OK)
         return r;
     memset(&j->report, 0, sizeof(j->report));
+    if (j->tied && quant_plan_embed_differs(j->plan))
+        snprintf(j->report.note, sizeof(j->report.note),
+                 "the embedding is the head: it has no scheme of its own");
     j->sum = (struct source_noise){0};
-    j->done = j->total = 0;
+    j->done = j->total = j->n_stats = 0;
     j->beyond_f16 = false;
     r = write_all(j);
     if (r == ST_OK)
@@ -418,14 +434,32 @@ int model_check_scheme(const char *scheme, struct error *err)
     return quant_scheme_parse(scheme, &unused, err);
 }
 
+int model_check_observer(const char *observer, struct error *err)
+{
+    struct observer_choice unused;
+    return observer_parse(observer, &unused, err);
+}
+
+bool model_scheme_is_static(const char *scheme)
+{
+    struct quant_scheme s;
+    return quant_scheme_parse(scheme, &s, NULL) == ST_OK &&
+           (s.body.act_static || s.head.act_static);
+}
+
 int model_quantize(const struct model_quantize_opts *opts, struct model_quantize_report *ret_report,
                    struct error *err)
 {
-    struct job j = {.opts = opts, .err = err};
+    struct job j = {.opts = opts, .plan = opts->plan, .err = err};
+    struct quant_plan *plain = NULL;
     struct stat st;
     bool again = true;
-    int r = quant_scheme_parse(opts->scheme, &j.scheme, err);
+    int r = opts->plan ? ST_OK : quant_plan_new(opts->scheme, &plain, err);
 
+    if (plain)
+        j.plan = plain;
+    if (r == ST_OK)
+        r = observer_parse(opts->observer, &j.observer, err);
     if (r == ST_OK && err)
         err->text[0] = '\0';
     if (r == ST_OK)
@@ -438,15 +472,20 @@ int model_quantize(const struct model_quantize_opts *opts, struct model_quantize
     if (r == ST_OK) {
         j.report.bytes_in = gguf_file_bytes(j.g);
         j.report.bytes_out = stat(opts->out, &st) == 0 ? (uint64_t)st.st_size : 0;
-        j.report.n_weights = j.sum.n_weights;
-        j.report.snr_db = snr_db(j.sum.signal, j.sum.noise);
-        quant_scheme_label(&j.scheme, j.report.scheme, sizeof(j.report.scheme));
+        snprintf(j.report.scheme, sizeof(j.report.scheme), "%s", j.label);
+        j.report.compensated = j.compensated != NULL;
+        j.report.tensors = j.tensors;
+        j.report.n_stats = j.n_stats;
+        j.tensors = NULL;
         *ret_report = j.report;
     } else if (err && !err->text[0]) {
         error_set(err, r, "%s: %s", opts->out, r == ST_NOMEM ? "out of memory" : status_name(r));
     }
+    quant_plan_free(plain);
     free(j.scale_f32);
+    free(j.tensors);
     compensated_free(j.compensated);
+    prepare_free(j.prepared);
     gguf_close(j.g);
     return r;
 }
