@@ -1,10 +1,8 @@
 #include "tools/calibrate.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
-#include "config/progress.h"
 #include "tools/cli.h"
 
 static int run_pass(const struct calibrate *c, const struct model_quantize_opts *opts,
@@ -42,7 +40,7 @@ int calibrate_get(const struct calibrate *c, const struct model_quantize_opts *o
 {
     struct stat st;
 
-    if (!c->compensate && !c->text && !c->observations) {
+    if (!c->wanted && !c->text && !c->observations) {
         *ret_observations = NULL;
         return ST_OK;
     }
@@ -54,13 +52,4 @@ int calibrate_get(const struct calibrate *c, const struct model_quantize_opts *o
                          "--calibrate out, or give another --observations",
                          c->observations, c->text);
     return observations_read(c->observations, ret_observations, err);
-}
-
-void calibrate_progress(void *arg, const char *what, uint64_t done, uint64_t total)
-{
-    struct progress *p = arg;
-    bool tokens = strcmp(what, "drawing text") == 0 || strcmp(what, "observing") == 0;
-
-    p->unit = tokens ? "tokens" : NULL;
-    progress_update(p, what, done, total);
 }

@@ -1,4 +1,4 @@
-/* calibrate.h - the observations that `octet quantize` compensates by: from a file, from a text, or from
+/* calibrate.h - the observations that `octet quantize` learns from: from a file, from a text, or from
  * text that the model draws.
  *
  * Owner:   the subcommand.
@@ -14,7 +14,7 @@
 #include "model/model.h"
 
 struct calibrate {
-    bool compensate;
+    bool wanted;                     /* a flag needs them */
     const char *text, *observations; /* files; NULL: not given */
     uint32_t tokens, threads;
     uint64_t seed;
@@ -23,8 +23,5 @@ struct calibrate {
 /* ST_OK and NULL if no flag asks for any. threads and progress are those of opts. */
 int calibrate_get(const struct calibrate *c, const struct model_quantize_opts *opts,
                   struct observations **ret_observations, struct error *err);
-
-/* progress_update() that knows which steps count tokens; arg is a struct progress. */
-void calibrate_progress(void *arg, const char *what, uint64_t done, uint64_t total);
 
 #endif
