@@ -197,17 +197,29 @@ static void open_runner(struct job *job, enum model_kv kv, uint32_t threads)
         die("runner_open", err.text);
 }
 
+static struct quant_plan *plan_of(const char *path, const char *model)
+{
+    struct quant_plan *plan;
+    struct error err;
+
+    if (model_plan_read(path, model, &plan, &err))
+        die("--plan", err.text);
+    return plan;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const precisions[] = {"int8", "fp32", NULL};
     static const char *const kvs[] = {"int8", "f16", "f32", NULL};
     struct job job = {0};
     struct model_opts opts = {0};
+    struct quant_plan *plan = NULL;
     struct error err;
     enum model_kv kv;
 
     if (argc < 6)
-        die("usage", "octet_logits MODEL PRECISION KV THREADS CHUNK [--greedy N] [--together]");
+        die("usage", "octet_logits MODEL PRECISION KV THREADS CHUNK [--greedy N] [--together] "
+                     "[--plan FILE]");
     opts.path = argv[1];
     opts.precision = (enum model_precision)choice(argv[2], precisions, "PRECISION");
     kv = (enum model_kv)choice(argv[3], kvs, "KV");
@@ -217,6 +229,8 @@ int main(int argc, char **argv)
             job.together = true;
         else if (strcmp(argv[i], "--greedy") == 0 && i + 1 < argc)
             job.n_greedy = number(argv[++i], "--greedy");
+        else if (strcmp(argv[i], "--plan") == 0 && i + 1 < argc)
+            opts.plan = plan = plan_of(argv[++i], opts.path);
         else
             die(argv[i], "unknown flag");
     if (model_open(&opts, &job.model, &err))
@@ -234,5 +248,6 @@ int main(int argc, char **argv)
     free(job.lines);
     runner_free(job.runner);
     model_free(job.model);
+    model_plan_free(plan);
     return fflush(stdout) ? 1 : 0;
 }
