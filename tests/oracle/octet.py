@@ -27,6 +27,13 @@ def run(name, *args, input=b"", cpu=None):
     return done.stdout
 
 
+def fails(name, *args):
+    """What a program says that must not succeed."""
+    done = subprocess.run([program(name), *map(str, args)], capture_output=True)
+    assert done.returncode in (1, 2) and not done.stdout, done.stderr.decode()
+    return done.stderr.decode()
+
+
 class Engine:
     """octet over one file with one choice of settings."""
 

@@ -5,7 +5,7 @@
 
 #include "model/quant/observer.h"
 
-enum { MOST = 1 << 20 };
+enum { MOST = 1 << 20, CHANNELS = 8 };
 
 static float x[MOST];
 static struct histogram h;
@@ -41,6 +41,14 @@ int main(int argc, char **argv)
     show("squares-s8", histogram_least_squares(&h, &s8), &s8);
     show("squares-u8", histogram_least_squares(&h, &u8), &u8);
     show("entropy-s8", histogram_entropy(&h), &s8);
+    for (int c = 0; c < CHANNELS; c++) {
+        struct range channel = {0};
+        char name[32];
+        snprintf(name, sizeof(name), "channel-%d", c);
+        if (range_add(&channel, x + c, n / CHANNELS, CHANNELS) != ST_OK)
+            return 1;
+        show(name, channel, &s8);
+    }
     printf("width %a 0 0 0\n", h.top / (HISTOGRAM_BINS / 2));
     return 0;
 }

@@ -128,6 +128,9 @@ class Model:
         self.norm = file.tensor("output_norm.weight")
         head = file.tensor("output.weight", optional=True)
         self.head = self.embed if head is None else head
+        smooth = file.tensor("token_embd.octet_smooth", optional=True)
+        if smooth is not None:  # the head's columns were multiplied by it
+            self.embed = self.embed / smooth
         self.head_input = file.head_input() if hasattr(file, "head_input") else lambda x: x
         self.head_dim = self.layers[0].q.weight.shape[0] // self.n_head
         self.rope = Rope(file, self.head_dim)

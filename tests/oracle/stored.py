@@ -7,7 +7,8 @@ the integers that the file's spec asks for, as design.md section 5 defines them.
 import numpy as np
 import oracle
 
-DEFAULTS = ("act_group", "scale_f32", "zero", "act_zero")
+DEFAULTS = ("act_group", "scale_f32", "zero", "act_zero", "act_static")
+DYNAMIC, STATIC, CHANNEL = range(3)
 
 
 def hadamard(n):
@@ -42,6 +43,12 @@ def quantized(x, group, affine):
     return (step * q).reshape(x.shape)
 
 
+def by_steps(x, step, zero, affine):
+    """The same by steps and zero points that are known, one for all or one a channel."""
+    q = np.clip(np.rint(x / step) + zero, -128 if affine else -127, 127)
+    return step * (q - zero)
+
+
 class Stored(oracle.File):
     def __init__(self, path):
         super().__init__(path)
@@ -55,7 +62,8 @@ class Stored(oracle.File):
         if name.endswith("ffn_down"):
             return int(self.arch_get("feed_forward_length"))
         if name.endswith("attn_output"):
-            return int(self.tensors[name.replace("attn_output", "attn_q") + ".octet_q"].shape[1])
+            q = name.replace("attn_output", "attn_q")
+            return int(self.tensors[q + (".octet_q" if q in self.specs else ".weight")].shape[1])
         return int(self.arch_get("embedding_length"))
 
     def rows(self, name):
@@ -76,11 +84,22 @@ class Stored(oracle.File):
         assert self.rows(name + ".octet_scale").dtype == (np.float32 if spec["scale_f32"] else np.float16)
         return q * np.repeat(scale, spec["group"], axis=1)
 
+    def steps(self, name):
+        """Steps and zero points of static inputs, [1] or [k] each."""
+        found = self.rows(name + ".octet_act")
+        assert found.dtype == np.float32 and len(found) == 1 + self.specs[name]["act_zero"]
+        step, zero = found.astype(np.float64) if len(found) == 2 else (found[0].astype(np.float64), np.zeros(1))
+        assert len(step) == (self.width(name) if self.specs[name]["act_static"] == CHANNEL else 1)
+        return step, zero
+
     def tensor(self, name, optional=False):
         base = name.removesuffix(".weight")
         if base not in self.specs:
             return super().tensor(name, optional)
         w = self.integers(base)[:, : self.width(base)]
+        if self.specs[base]["act_static"]:
+            step, _ = self.steps(base)
+            w = w * (step.max() / step)
         return turn(turn(w, self.specs[base]["block_in"]), self.specs[base]["block_out"], axis=0)
 
 
@@ -90,10 +109,15 @@ class Simulated(Stored):
         return SimulatedLinear
 
     def input_of(self, base):
+        if base not in self.specs:  # floats, which read floats
+            return lambda x: x
         spec, k = self.specs[base], self.width(base)
         padded = -(-k // spec["group"]) * spec["group"]
 
         def through(x):
+            if spec["act_static"]:
+                y = by_steps(turn(x, spec["block_in"]), *self.steps(base), spec["act_zero"])
+                return turn(y, spec["block_in"])
             wide = np.zeros((len(x), padded))
             wide[:, :k] = turn(x, spec["block_in"])
             return turn(quantized(wide, spec["act_group"] or spec["group"], spec["act_zero"])[:, :k], spec["block_in"])
@@ -101,7 +125,8 @@ class Simulated(Stored):
         return through
 
     def head_input(self):
-        return self.input_of("output" if "output" in self.specs else "token_embd")
+        own = "output" in self.specs or "output.weight" in self.tensors
+        return self.input_of("output" if own else "token_embd")
 
 
 class SimulatedLinear(oracle.Linear):

