@@ -99,6 +99,10 @@ BAD = {
         dict(change=lambda n, t: np.where(t == t.max(), np.nan, t).astype(np.float32) if n == "blk.1.attn_v.weight" else t),
         ["blk.1.attn_v.weight", "NaN"],
     ),
+    "infinite weight": (
+        dict(change=lambda n, t: np.where(t == t.min(), -np.inf, t).astype(np.float32) if n == "output.weight" else t),
+        ["output.weight", "infinity"],
+    ),
     "infinite norm": (
         dict(change=lambda n, t: (t + np.inf).astype(np.float32) if n == "output_norm.weight" else t),
         ["output_norm.weight", "infinity"],

@@ -12,6 +12,7 @@ import pytest
 from gguf import GGMLQuantizationType as T
 
 from conftest import BIN, octet, refused
+from test_models import variant
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,14 @@ def test_report(source, q8_0):
 
 def test_human_report_names_the_same_things(source, tmp_path):
     said = octet("quantize", source, tmp_path / "o.gguf").stdout.decode()
-    for word in ["o.gguf", "tensors", "MB", "dB", "worst"]:
+    for word in ["o.gguf", "tensors", "MB", "dB", "worst", "prepare", "observe", "convert"]:
         assert word in said
+
+
+@pytest.mark.parametrize("alpha", ["2", "-0.1", "nan", "0.5x", "Auto"])
+def test_alpha_is_auto_or_a_share(alpha, tmp_path):
+    said = refused(2, "quantize", "in.gguf", tmp_path / "o.gguf", "--smooth", alpha)
+    assert "--smooth" in said and "auto" in said and "0 to 1" in said
 
 
 def test_q8_0_is_what_other_readers_expect(source, q8_0):
@@ -71,7 +78,7 @@ def test_flags_make_a_scheme(source, tmp_path):
     info = json.loads(octet("info", out, "--json").stdout)
     assert info["scheme"] == report["scheme"]
     specs = {t["name"]: t["spec"] for t in info["tensors"] if t["name"].endswith(".octet_q")}
-    wanted = {"bits": 8, "group": 96, "hadamard": 32, "act_group": 576, "scale_f32": True, "zero": True, "act_zero": False}
+    wanted = {"bits": 8, "group": 96, "hadamard": 32, "act_group": 576, "act": "dynamic", "scale_f32": True, "zero": True, "act_zero": False}
     assert specs["blk.3.attn_q.octet_q"] == wanted
     assert specs["blk.3.ffn_down.octet_q"] == {**wanted, "group": 128, "act_group": 1536}
     assert specs["token_embd.octet_q"]["group"] == 64 and not specs["token_embd.octet_q"]["zero"]
@@ -101,6 +108,30 @@ def test_int4_halves_the_matrices(source, int8, tmp_path):
 )
 def test_no_such_scheme(source, tmp_path, flags, word):
     assert word in refused(2, "quantize", source, tmp_path / "o.gguf", *flags)
+
+
+@pytest.mark.parametrize(
+    "base, scheme, said",
+    [
+        ("type-q4_1", None, "(Q4_1): what its numbers mean is quantized again"),
+        ("type-q8_0", "int8", "(Q8_0): what its numbers mean is quantized again"),
+        ("type-q8_0", "q8_0", "(Q8_0), as it is wanted: it was copied"),
+        ("type-bf16", None, ""),
+        ("type-f16", "int4", ""),
+    ],
+)
+def test_quantizing_twice_is_warned_of(tmp_path, base, scheme, said):
+    """And allowed: from what the numbers mean."""
+    flags = ["--scheme", scheme] if scheme else []
+    once, twice, again = (tmp_path / name for name in ("once.gguf", "twice.gguf", "again.gguf"))
+    done = octet("quantize", variant(tmp_path / "in.gguf", base=base), once, *flags)
+    err = done.stderr.decode()
+    assert done.returncode == 0 and err.count("\n") == bool(said) and said in err
+    assert not said or "warning" in err and "in.gguf: the source is quantized already" in err
+    done = octet("quantize", once, twice, "--scheme", "int8-g32")
+    assert done.returncode == 0 and b"warning" in done.stderr and b"quantized again" in done.stderr
+    done = octet("quantize", once, again, *flags)
+    assert done.returncode == 0 and b"it was copied" in done.stderr and again.read_bytes() == once.read_bytes()
 
 
 def test_metadata_survives(source, q8_0):

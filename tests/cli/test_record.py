@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -221,6 +222,20 @@ def test_a_full_disk_leaves_the_old_file(folder, model):
     only_the_old(folder, model)
 
 
+def test_killed_in_the_middle_leaves_the_old_file(source, int8, tmp_path):
+    """The default model: large enough to be caught while it is copied."""
+    model, text = tmp_path / "model.gguf", tmp_path / "text"
+    shutil.copy(int8, model)
+    text.write_text(make_tiny.TEXT)
+    args = ["eval", "--model", model, "--text", text, "--ctx", "32", "--chunks", "1", "--reference", source, "--record"]
+    running = subprocess.Popen([BIN / "octet", *args], stdout=subprocess.DEVNULL)
+    while len(list(tmp_path.iterdir())) == 2 and running.poll() is None:
+        time.sleep(0.001)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert model.read_bytes() == int8.read_bytes()
+
+
 def test_a_folder_that_may_not_be_written(folder, model):
     model.parent.chmod(0o500)
     args = command(folder, model, "--reference", folder / "source.gguf", "--record")
@@ -238,7 +253,7 @@ def test_a_folder_that_may_not_be_written(folder, model):
     ("octet.quality.kld_p99", "high", ["kld_p99"]),
     ("octet.quality.ctx", 7.5, ["ctx"]),
     ("octet.quality.digest", "0123", ["digest", "64"]),
-    ("octet.quality.scheme", "x" * 64, ["scheme"]),
+    ("octet.quality.scheme", "x" * 96, ["scheme"]),
     ("octet.quality.tokens", None, ["not whole"]),
 ])
 def test_a_record_that_cannot_be(folder, recorded, tmp_path, name, value, words):

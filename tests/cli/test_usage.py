@@ -26,9 +26,9 @@ def test_help_names_every_command():
 
 
 def test_help_does_not_offer_what_is_not_built():
-    for command in ["", "bench", "bench engine", "quantize"]:
+    for command in ["", "bench", "bench engine"]:
         said = octet(*command.split(), "--help").stdout.decode()
-        for word in ["load", "compare", "--plan"]:
+        for word in ["load", "compare"]:
             assert word not in said
 
 
@@ -64,14 +64,6 @@ def test_reserved_benches_are_refused_by_name(kind):
 
 def test_unknown_bench_is_named():
     assert '"engines"' in refused(2, "bench", "engines")
-
-
-@pytest.mark.parametrize("args, name", [
-    ("quantize a b --plan x", "--plan"),
-])
-def test_reserved_flags_are_refused_by_name(args, name):
-    said = refused(2, *args.split())
-    assert name in said and "not built yet" in said
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c != "bench"])
