@@ -189,7 +189,7 @@ class Octet(Engine):
 
 
 def step(what):
-    print(f"peers.py: {what}", file=sys.stderr, flush=True)
+    print(f"{pathlib.Path(sys.argv[0]).name}: {what}", file=sys.stderr, flush=True)
 
 
 def make_models(quantize):

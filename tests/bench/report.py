@@ -54,8 +54,8 @@ def markdown(doc):
     return "\n".join(lines) + (f"\n\nPeers: {', '.join(versions)}.\n" if versions else "\n")
 
 
-def put_into(text, name, block):
+def put_into(text, name, block, program="peers.py"):
     """text with what stands between the two marks of that name replaced; None if it has no such marks."""
-    begin, end = f"<!-- peers.py {name} -->\n", f"<!-- end {name} -->"
+    begin, end = f"<!-- {program} {name} -->\n", f"<!-- end {name} -->"
     new, n = re.subn(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + block + end, text, flags=re.S)
     return new if n == 1 else None
