@@ -6,7 +6,7 @@
 
 struct values {
     const char *file;
-    bool json;
+    bool json, rare;
     uint32_t n;
     uint64_t seed;
     double rate;
@@ -56,13 +56,14 @@ static const struct flag FLAGS[] = {
      .arg = "S",
      .help = "int8 or q8_0"},
     {.name = "bytes", .type = FLAG_BYTES, .offset = AT(bytes), .arg = "BYTES", .help = "room"},
+    {.name = "rare", .type = FLAG_BOOL, .offset = AT(rare)},
     {.name = "later", .type = FLAG_RESERVED, .arg = "X"},
 };
 
 static const struct flag_table TABLE = {
     .usage = "octet thing --file FILE IN [OUT]",
     .about = "Does a thing.",
-    .tail = "More about it in the manual.",
+    .tail = "More about it, and --rare, in the manual.",
     .flags = FLAGS,
     .n_flags = sizeof(FLAGS) / sizeof(FLAGS[0]),
     .min_args = 1,
@@ -227,7 +228,8 @@ START_TEST(help_is_complete_and_narrow)
     fclose(out);
     for (size_t i = 0; i + 1 < TABLE.n_flags; i++)
         ck_assert_ptr_nonnull(strstr(text, FLAGS[i].name));
-    ck_assert_ptr_null(strstr(text, "later")); /* not built: not offered */
+    ck_assert_ptr_null(strstr(text, "later"));    /* not built: not offered */
+    ck_assert_ptr_null(strstr(text, "  --rare")); /* without a line of its own */
     ck_assert_ptr_nonnull(strstr(text, "how many (8)"));
     ck_assert_ptr_nonnull(strstr(text, "manual."));
     for (char *line = text; *line;) {
