@@ -24,16 +24,15 @@ static void round_row(const struct rows *rows, const float *w, const struct quan
     const struct quant_spec *spec = &rows->q->spec;
 
     for (size_t g = 0; g < rows->groups; g++, w += spec->group) {
-        const enum grid_how how = spec->block_in ? GRID_SEARCH : GRID_RANGE;
         struct grid grid;
-        if (grid_fit(rows->q->kernels, spec, how, w, NULL, spec->group, &grid) != ST_OK) {
+        if (grid_fit(rows->q->kernels, spec, grid_plain_how(spec, NULL), w, NULL, spec->group,
+                     &grid) != ST_OK) {
             *r = ST_FORMAT;
             return;
         }
         to->scales[g] = grid.scale;
         to->zeros[g] = (int8_t)grid.zero;
-        for (size_t i = 0; i < spec->group; i++)
-            to->q[g * spec->group + i] = (int8_t)(grid_round(&grid, w[i]) + grid.zero);
+        grid_put(&grid, w, spec->group, to->q + g * spec->group);
     }
 }
 

@@ -39,4 +39,18 @@ static inline float grid_round(const struct grid *g, float x)
     return (v + magic) - magic;
 }
 
+/* How plain rounding finds ranges. Without the transform, and with nothing known of the inputs, a file is
+ * what ONNX Runtime and llama.cpp would make of the weights. */
+static inline enum grid_how grid_plain_how(const struct quant_spec *spec, const float *energy)
+{
+    return energy || spec->block_in ? GRID_SEARCH : GRID_RANGE;
+}
+
+/* x[n] on the grid. */
+static inline void grid_put(const struct grid *g, const float *x, size_t n, int8_t *q)
+{
+    for (size_t i = 0; i < n; i++)
+        q[i] = (int8_t)(grid_round(g, x[i]) + g->zero);
+}
+
 #endif

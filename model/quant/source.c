@@ -268,8 +268,7 @@ static int quantize_span(struct source *s, size_t g, const float *x, int8_t *q, 
                          int8_t *ret_zero)
 {
     const float *energy = s->energy ? s->energy + g * s->want.group : NULL;
-    /* Without the transform a file is what ONNX Runtime and llama.cpp would make of the weights. */
-    const enum grid_how how = energy || s->want.block_in ? GRID_SEARCH : GRID_RANGE;
+    const enum grid_how how = grid_plain_how(&s->want, energy);
     struct grid grid;
     double signal = 0.0, noise = 0.0;
     int r = s->one_scale ? grid_of(&s->want, s->min, s->max, &grid)
@@ -277,9 +276,9 @@ static int quantize_span(struct source *s, size_t g, const float *x, int8_t *q, 
 
     if (r != ST_OK)
         return r;
+    grid_put(&grid, x, s->want.group, q);
     for (size_t i = 0; i < s->want.group; i++) {
-        float v = grid_round(&grid, x[i]), e = x[i] - v * grid.scale;
-        q[i] = (int8_t)(v + grid.zero);
+        float e = x[i] - ((float)q[i] - grid.zero) * grid.scale;
         signal += (double)x[i] * (double)x[i];
         noise += (double)e * (double)e;
     }

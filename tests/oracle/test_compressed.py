@@ -14,7 +14,7 @@ import octet
 import oracle
 import pytest
 from octet import Engine
-from stored import quantized
+from stored import SimulatedLinear, quantized
 from test_engine import FP32_CLOSE, noise
 
 HF_NAMES = {theirs: ours for ours, theirs in make_hf.IN_LAYER.items()}
@@ -88,15 +88,6 @@ class Simulated(Directory):
 
     def head_input(self):
         return self.input_of("output" if "lm_head.weight" in self.kept else "token_embd")
-
-
-class SimulatedLinear(oracle.Linear):
-    def __init__(self, file, name):
-        super().__init__(file, name)
-        self.input = file.input_of(name)
-
-    def __call__(self, x):
-        return super().__call__(self.input(x))
 
 
 @pytest.fixture(scope="module", params=list(CASES))

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from octet import Engine
 from stored import Simulated, Stored
-from test_engine import FP32_CLOSE, noise
+from test_engine import FP32_CLOSE, check_same_bytes, noise
 
 # 352 = 11 x 32: groups of 128 pad it, groups of 32 do not.
 WIDE = {"wide352": make_tiny.Spec(d_model=352, d_ff=96, n_layer=1, n_head=2, n_kv=1, n_vocab=290)}
@@ -66,11 +66,7 @@ def test_modules_run_as_they_are_stored(made, written):
 
 def test_every_set_gives_the_same_bytes(made, written):
     lines = [made[1], made[1][3:20], made[1][:1]]
-    want = Engine(written[0], "int8", "int8", 1, 200, "generic").raw(lines)
-    for cpu in octet.kernel_sets():
-        for chunk, threads in [(1, 2), (7, 1), (200, 2)]:
-            same = Engine(written[0], "int8", "int8", threads, chunk, cpu).raw(lines) == want
-            assert same, f"{cpu}, {threads} threads, chunks of {chunk}: other bytes than generic"
+    check_same_bytes(written[0], "int8", lines, [(1, 2), (7, 1), (200, 2)])
 
 
 def test_converted_while_loading_it_is_the_file(made, written):
