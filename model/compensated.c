@@ -8,7 +8,6 @@
 #include "model/quant/gram.h"
 
 enum { ROWS = 4096 }; /* of a matrix that are floats at a time */
-#define DAMP 0.01     /* of the mean diagonal, as GPTQ has it */
 
 struct compensated {
     const struct observations *o;
@@ -81,7 +80,7 @@ static void unfold(const struct steps *steps, float *h, size_t k, size_t kp)
     for (size_t i = 0; i < k; i++)
         sum += (double)h[i * kp + i];
     for (size_t i = 0; i < k; i++)
-        h[i * kp + i] += (float)(DAMP * sum / (double)k);
+        h[i * kp + i] += (float)(COMPENSATE_DAMP * sum / (double)k);
     for (size_t i = 0; i < k; i++) {
         steps_unfold(steps, h + i * kp);
         for (size_t c = 0; c < k; c++)
@@ -109,7 +108,7 @@ static int take_factor(struct compensated *c, const struct tensor_role *t,
               prepare_factors(c->prepared, t->name), spec->block_in, kp, h);
     if (steps)
         unfold(steps, h, site->k, kp);
-    r = compensate_open(c->kernels, h, kp, DAMP, &c->factor);
+    r = compensate_open(c->kernels, h, kp, COMPENSATE_DAMP, &c->factor);
     free(h);
     if (r != ST_OK)
         return error_set(err, r, "%s: %s", t->name,

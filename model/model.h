@@ -151,17 +151,15 @@ struct model_quantize_report {
     double snr_db;                   /* signal over rounding noise of all of them */
     char worst_name[256];            /* tensor with the least signal over noise */
     double worst_snr_db;
-    char note[256];                     /* what could not be as the scheme says, "" if nothing */
-    char scheme[192];                   /* its label, in full */
-    uint64_t n_kept;                    /* values of norms and biases, stored as f32 */
-    bool compensated;                   /* by observations */
+    char note[256];    /* what could not be as the scheme says, "" if nothing */
+    char warning[256]; /* to those whose source is quantized already, "" to others */
+    char scheme[192];  /* its label, in full */
+    uint64_t n_kept;   /* values of norms and biases, stored as f32 */
+    bool compensated;  /* by observations */
     struct model_tensor_stats *tensors; /* [n_stats], in the network's order; the caller frees it.
                                            NULL unless asked for */
     size_t n_stats;
 };
-/* A sentence for those who quantize what is quantized already; "" if they don't. */
-int model_quantize_warning(const struct model_quantize_opts *opts, char text[static 256],
-                           struct error *err);
 /* ST_INVALID: no scheme, or no observer, with a sentence of what is one. */
 int model_check_scheme(const char *scheme, struct error *err);
 int model_check_observer(const char *observer, struct error *err);

@@ -474,6 +474,8 @@ int model_quantize(const struct model_quantize_opts *opts, struct model_quantize
         j.report.bytes_out = stat(opts->out, &st) == 0 ? (uint64_t)st.st_size : 0;
         snprintf(j.report.scheme, sizeof(j.report.scheme), "%s", j.label);
         j.report.compensated = j.compensated != NULL;
+        if (!j.as_stored)
+            requantize_warn(j.g, j.plan, j.report.warning);
         j.report.tensors = j.tensors;
         j.report.n_stats = j.n_stats;
         j.tensors = NULL;

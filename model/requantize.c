@@ -1,4 +1,3 @@
-/* requantize.c - and model_quantize_warning of model.h. */
 #include "model/requantize.h"
 
 #include <stdio.h>
@@ -6,7 +5,6 @@
 
 #include "model/format/map.h"
 #include "model/net/weights.h"
-#include "model/quant/plan.h"
 #include "model/quant/source.h"
 
 bool requantize_keeps(const struct model_quantize_opts *opts, const struct gguf *g)
@@ -61,7 +59,7 @@ static const char *find_kind(const struct gguf *g, const struct quant_plan *plan
     return NULL;
 }
 
-static void put_warning(const struct gguf *g, const struct quant_plan *plan, char text[static 256])
+void requantize_warn(const struct gguf *g, const struct quant_plan *plan, char text[static 256])
 {
     const char *any = find_kind(g, plan, false), *lost = find_kind(g, plan, true);
 
@@ -74,21 +72,4 @@ static void put_warning(const struct gguf *g, const struct quant_plan *plan, cha
     else if (any)
         snprintf(text, 256, "the source is quantized already (%s), as it is wanted: it was copied",
                  any);
-}
-
-int model_quantize_warning(const struct model_quantize_opts *opts, char text[static 256],
-                           struct error *err)
-{
-    struct quant_plan *plain = NULL;
-    struct gguf *g = NULL;
-    int r = opts->plan ? ST_OK : quant_plan_new(opts->scheme, &plain, err);
-
-    text[0] = '\0';
-    if (r == ST_OK)
-        r = gguf_open(opts->in, NULL, &g, err);
-    if (r == ST_OK && !requantize_keeps(opts, g))
-        put_warning(g, opts->plan ? opts->plan : plain, text);
-    gguf_close(g);
-    quant_plan_free(plain);
-    return r;
 }

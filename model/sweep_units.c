@@ -10,8 +10,6 @@
 #include "model/requant.h"
 #include "model/sweep_priv.h"
 
-#define DAMP 0.01 /* of the mean diagonal, as GPTQ has it */
-
 /* ---- units ---- */
 
 /* What a unit is made of. */
@@ -95,7 +93,7 @@ static int open_factor(const struct sweep *s, const struct unit *u, const struct
     if (!h)
         return error_set(err, ST_NOMEM, "out of memory for %s", u->item.unit);
     gram_mean(s->kernels, site->gram, site->k, (double)o->n_rows, NULL, spec->block_in, kp, h);
-    int r = compensate_open(s->kernels, h, kp, DAMP, ret_factor);
+    int r = compensate_open(s->kernels, h, kp, COMPENSATE_DAMP, ret_factor);
     free(h);
     return r == ST_OK ? r
                       : error_set(err, r, "%s: its observations cannot be used: %s", u->item.unit,

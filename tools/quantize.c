@@ -57,16 +57,6 @@ static void print_report(const struct model_quantize_opts *opts,
     steps_print(steps, stdout);
 }
 
-static int warn(struct job *j)
-{
-    char text[256];
-    int r = model_quantize_warning(&j->opts, text, &j->err);
-
-    if (r == ST_OK && text[0])
-        fprintf(stderr, "octet quantize: warning: %s: %s\n", j->opts.in, text);
-    return r;
-}
-
 static int convert(struct job *j)
 {
     const struct quantize_values *v = &j->values;
@@ -89,8 +79,8 @@ static int convert(struct job *j)
         r = search ? search_run(&v->search, opts, &j->report, &j->found, &j->err)
                    : model_quantize(opts, &j->report, &j->err);
     progress_end(&j->steps.line);
-    if (r == ST_OK)
-        r = warn(j);
+    if (r == ST_OK && j->report.warning[0])
+        fprintf(stderr, "octet quantize: warning: %s: %s\n", opts->in, j->report.warning);
     observations_free(observations);
     model_plan_free(plan);
     opts->observations = NULL;

@@ -27,7 +27,8 @@ enum { COMPENSATE_ROWS = 48 };
 
 struct compensate;
 
-/* h[k][k], symmetric; it is overwritten. damp: of the mean diagonal, added to all of it (GPTQ: 0.01). */
+/* h[k][k], symmetric; it is overwritten. damp: of the mean diagonal, added to all of it. */
+#define COMPENSATE_DAMP 0.01 /* GPTQ's own */
 int compensate_open(const struct kernels *kernels, float *h, size_t k, double damp,
                     struct compensate **ret_compensate);
 void compensate_free(struct compensate *c);
